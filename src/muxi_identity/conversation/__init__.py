@@ -1,0 +1,1 @@
+"""From a message to a reply: the responders and the chat turn."""

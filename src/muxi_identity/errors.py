@@ -1,0 +1,155 @@
+"""Every error that the library raises on purpose.
+
+::
+
+    MuxiError
+    ├── ConfigurationError              CONFIGURATION
+    ├── InvalidRequestError             INVALID_REQUEST
+    │   └── InvalidIdentifierError      INVALID_IDENTIFIER
+    ├── AmbiguousIdentifierError        AMBIGUOUS_IDENTIFIER
+    ├── NotFoundError
+    │   ├── UserNotFoundError           USER_NOT_FOUND
+    │   └── IdentifierNotFoundError     IDENTIFIER_NOT_FOUND
+    ├── ConflictError
+    │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
+    │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
+    │   ├── LastIdentifierError         LAST_IDENTIFIER
+    │   ├── MergeConflictError          MERGE_CONFLICT
+    │   ├── UserExistsError             USER_EXISTS
+    │   └── IdentityChangedError        IDENTITY_CHANGED   (retryable)
+    └── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
+
+``code`` is stable and is what travels on the wire; ``details`` holds the keyword attributes in the shape of
+the wire. A message never carries a secret, an internal key or another person's identifier that the caller
+did not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+
+class MuxiError(Exception):
+    """The root of the tree; catch it to catch everything that this library raises on purpose."""
+
+    code: ClassVar[str] = "ERROR"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: Mapping[str, Any] = details
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for names that are not ordinary attributes: details read as attributes.
+        details = self.__dict__.get("details", {})
+        if name in details:
+            return details[name]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, dict(self.details)))
+
+
+def _rebuild(kind: type[MuxiError], message: str, details: dict[str, Any]) -> MuxiError:
+    return kind(message, **details)
+
+
+class ConfigurationError(MuxiError):
+    """The formation cannot be opened as configured; the message names the file, the key and the mend."""
+
+    code = "CONFIGURATION"
+
+
+class InvalidRequestError(MuxiError):
+    """An argument has the wrong shape or value; nothing was read or written."""
+
+    code = "INVALID_REQUEST"
+
+
+class InvalidIdentifierError(InvalidRequestError):
+    """The value cannot be anybody's identifier (``reason`` says why); nothing was written."""
+
+    code = "INVALID_IDENTIFIER"
+
+
+class AmbiguousIdentifierError(MuxiError):
+    """Several people are known by that untyped spelling; ``types`` names the types to choose from."""
+
+    code = "AMBIGUOUS_IDENTIFIER"
+    types: Sequence[str]
+
+
+class NotFoundError(MuxiError):
+    """What was named does not exist in this formation."""
+
+    code = "NOT_FOUND"
+
+
+class UserNotFoundError(NotFoundError):
+    """No user has that public id or identifier, and the call was not allowed to create one."""
+
+    code = "USER_NOT_FOUND"
+
+
+class IdentifierNotFoundError(NotFoundError):
+    """That identifier is not linked to anybody."""
+
+    code = "IDENTIFIER_NOT_FOUND"
+
+
+class ConflictError(MuxiError):
+    """The request contradicts what is stored; nothing was written."""
+
+    code = "CONFLICT"
+
+
+class IdentifierConflictError(ConflictError):
+    """Identifiers belong to other users.
+
+    ``conflicts`` is a list of ``{"identifier", "type", "muxi_user_id"}``, one for each identifier in conflict,
+    with its owner's public id. Secrets are named by their hint.
+    """
+
+    code = "IDENTIFIER_CONFLICT"
+    conflicts: Sequence[Mapping[str, Any]]
+
+
+class IdentifierLimitError(ConflictError):
+    """The person would hold more identifiers than allowed; ``limit`` and, for one type, ``type`` say which."""
+
+    code = "IDENTIFIER_LIMIT"
+    limit: int
+
+
+class LastIdentifierError(ConflictError):
+    """The person would be left without any identifier; pass ``force=True`` to do it all the same."""
+
+    code = "LAST_IDENTIFIER"
+
+
+class MergeConflictError(ConflictError):
+    """These two users cannot be merged, or a person made of several users would be deleted unasked."""
+
+    code = "MERGE_CONFLICT"
+
+
+class UserExistsError(ConflictError):
+    """``create_user`` was given a public id that is taken."""
+
+    code = "USER_EXISTS"
+
+
+class IdentityChangedError(ConflictError):
+    """Who the identifier belongs to changed while the call was under way; nothing was written. Call again."""
+
+    code = "IDENTITY_CHANGED"
+    retryable = True
+
+
+class StorageUnavailableError(MuxiError):
+    """The database cannot be reached or did not answer in time. Call again later."""
+
+    code = "STORAGE_UNAVAILABLE"
+    retryable = True
