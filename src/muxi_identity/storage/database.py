@@ -1,0 +1,113 @@
+"""What the rest of the library asks of a database, whichever it is.
+
+Operations are written once, as ordinary functions over a SQLAlchemy connection. PostgreSQL runs them on the event
+loop (asyncpg under a greenlet), SQLite in a thread of its own, so that waiting for its one writer never stops the
+loop.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+
+class Database(abc.ABC):
+    """One open database. All methods but :meth:`look_up_now` belong to the event loop that opened it."""
+
+    dialect: str
+    identity: str
+    """Names the database itself, whatever address it was reached by. Known once it is open."""
+    inline: bool
+    """Whether a look-up is answered in place (:meth:`look_up_now`), without awaiting."""
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Connect and bring the schema up to date. Safe when several processes do it at once.
+
+        Raises:
+            StorageUnavailableError: It cannot be reached.
+            ConfigurationError: It is there but cannot be used as configured.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Close every connection. Closing twice is harmless."""
+
+    @abc.abstractmethod
+    def abandon(self) -> None:
+        """Forget every connection without touching it: after a fork they belong to the parent."""
+
+    @abc.abstractmethod
+    async def transact(self, work: Work[T]) -> T:
+        """Run ``work`` in one writing transaction and commit it.
+
+        ``work`` may be run in another thread. On SQLite the write lock is taken before it begins.
+
+        Raises:
+            RaceLost: Another transaction was quicker; nothing was written.
+            GuardRefused: A row named an identifier that is not its user's; nothing was written.
+            StorageUnavailableError: The database did not answer. If the connection was lost while committing,
+                the transaction may have been committed all the same.
+        """
+
+    @abc.abstractmethod
+    async def read(self, work: Work[T]) -> T:
+        """Run ``work``, which only reads, in one transaction."""
+
+    @abc.abstractmethod
+    async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        """Return the rows of ``buckets`` that identify somebody or are tombstones of secrets, by bucket and slot."""
+
+    @abc.abstractmethod
+    async def find_members(self, formation_id: str, public_ids: Sequence[str]) -> list[MemberRow]:
+        """Return the users of these public ids, in no order; unknown ones are left out."""
+
+    @abc.abstractmethod
+    async def create_person(
+        self, formation_id: str, person: NewPerson, change: Change
+    ) -> CreatedPerson | None:
+        """Create a user with its identifiers, if none of their buckets is in use; else do nothing.
+
+        One round trip and one transaction.
+
+        Raises:
+            RaceLost: Somebody took one of the buckets meanwhile; nothing was written.
+        """
+
+    async def extend_person(
+        self,
+        formation_id: str,
+        person: NewPerson,
+        change: Change,
+        *,
+        limit: int,
+        caps: Sequence[tuple[str, int]],
+    ) -> tuple[CreatedPerson, str] | None:
+        """Link identifiers, whose buckets are free, to the person of ``person.public_id``, or do nothing.
+
+        ``limit`` is the most identifiers that the person may have, ``caps`` the most it may have of a type before
+        this. Returns the keys and the public id of the root; None where the ordinary transaction must decide. One
+        round trip where the database can do it in one.
+        """
+        return None
+
+    def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
+        """Look one bucket up in place, from any thread. Only where :attr:`inline` is true."""
+        raise AssertionError("look_up_now is for databases that look up inline")
+
+    @property
+    @abc.abstractmethod
+    def lock_rows(self) -> bool:
+        """Whether a transaction must lock the rows that it decides on (one that locks the file need not)."""
+
+    @abc.abstractmethod
+    def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        """Draw ``number`` keys that no row of the formation ever had."""

@@ -1,0 +1,114 @@
+"""From what a driver says to what went wrong. Internal to the library, but for the public errors that it returns."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from muxi_identity.errors import StorageUnavailableError
+
+# SQLite names the columns of a broken unique key, PostgreSQL the constraint. These are the keys that somebody asks for.
+_SQLITE_UNIQUE = {
+    "muxi_identifiers.formation_id, muxi_identifiers.bucket, muxi_identifiers.slot": "uq_identifiers_bucket_slot",
+    "muxi_users.formation_id, muxi_users.public_id": "uq_users_public_id",
+    "muxi_idempotency.formation_id, muxi_idempotency.key": "pk_idempotency",
+    "index 'uq_sessions_key'": "uq_sessions_key",
+}
+# Somebody else was quicker, or two transactions waited for each other and the server chose this one to give way:
+# the transaction is run again from its beginning.
+_RACES = {"uq_identifiers_bucket_slot", "uq_sessions_key", "pk_idempotency"}
+_RACE_STATES = {"40001", "40P01", "55P03"}
+_SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}
+
+
+class RaceLost(Exception):  # noqa: N818 (not a failure: the caller starts again)
+    """The transaction met another one and was rolled back; run it again."""
+
+
+class GuardRefused(Exception):  # noqa: N818 (the caller decides what it means)
+    """A write named an identifier that is not, or no longer, the member's."""
+
+
+class ConstraintViolated(Exception):  # noqa: N818 (the caller decides what it means)
+    """A named constraint refused the write; ``constraint`` is its name."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(constraint)
+        self.constraint = constraint
+
+
+def translate(error: BaseException) -> BaseException:
+    """Return the error to raise in place of ``error``: itself where it says that the program is wrong.
+
+    A translated message holds no statement, parameter or address: those can carry people's data and secrets.
+    """
+    driver = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(error, PoolTimeoutError):
+        return StorageUnavailableError("All database connections are busy; call again later.")
+    if isinstance(driver, sqlite3.Error):
+        return _translate_sqlite(driver)
+    cause = driver.__cause__ if isinstance(error, DBAPIError) and driver is not None else driver
+    state = getattr(cause, "sqlstate", None)
+    if isinstance(state, str):
+        return _translate_postgres(state, getattr(cause, "constraint_name", None), error)
+    if isinstance(driver, OSError | asyncio.TimeoutError):
+        return StorageUnavailableError(
+            "The database cannot be reached or did not answer in time; call again later."
+        )
+    if _is_lost_connection(cause):
+        return StorageUnavailableError("The database connection was lost; call again later.")
+    return error
+
+
+def _is_lost_connection(error: object) -> bool:
+    # asyncpg is an extra, so its classes are known by name: "connection is closed", "was closed in the middle ...".
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return "asyncpg" in type(error).__module__ and bool(
+        names & {"InterfaceError", "ConnectionDoesNotExistError"}
+    )
+
+
+def _translate_sqlite(error: sqlite3.Error) -> BaseException:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_CONSTRAINT"):
+        if name == "SQLITE_CONSTRAINT_FOREIGNKEY":
+            return GuardRefused()
+        columns = re.sub(r"^.*constraint failed: ", "", str(error))
+        return _violated(_SQLITE_UNIQUE.get(columns, columns))
+    if name in _SQLITE_BUSY:
+        return StorageUnavailableError(
+            "The database file is busy with another process's writes; call again later."
+        )
+    if name == "SQLITE_FULL":
+        return StorageUnavailableError(
+            "The disk of the database file is full; free some space and call again."
+        )
+    if name.startswith(
+        ("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+    ):
+        return StorageUnavailableError(f"The database file cannot be used ({name}).")
+    return error
+
+
+def _translate_postgres(state: str, constraint: str | None, error: BaseException) -> BaseException:
+    if state == "23505" and constraint:
+        return _violated(constraint)
+    if state == "23503":
+        return GuardRefused()
+    if state.startswith("23"):
+        return ConstraintViolated(constraint or state)
+    if state in _RACE_STATES:
+        return RaceLost()
+    if state[:2] in {"08", "53", "57", "58"} or state == "25006":
+        return StorageUnavailableError(
+            f"The database is not available now (SQLSTATE {state}); call again later."
+        )
+    return error
+
+
+def _violated(constraint: str) -> BaseException:
+    return RaceLost() if constraint in _RACES else ConstraintViolated(constraint)

@@ -1,0 +1,81 @@
+"""Bring a database's schema up to date."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.exc import NoSuchTableError
+
+logger = logging.getLogger("muxi_identity.storage")
+
+VERSION_TABLE = "muxi_schema_version"
+# Any number will do, as long as no other program on the same database uses it for another purpose.
+_ADVISORY_LOCK = 0x6D75_7869_6964
+# A migration that cannot have its lock soon gives up, rather than stop everybody who queues behind it.
+_LOCK_TIMEOUT = "10s"
+_STATEMENT_TIMEOUT = "300s"
+# Waiting for another process's migration is different: it ends.
+_WAIT_FOR_OTHERS = "600s"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def newest() -> str:
+    """Return the revision that this code's tables are written for."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def current(connection: Connection) -> str | None:
+    """Return the revision of the database; None where it has no schema yet."""
+    try:
+        table = sa.Table(VERSION_TABLE, sa.MetaData(), autoload_with=connection)
+    except NoSuchTableError:
+        return None
+    return connection.execute(sa.select(table.c.version_num)).scalar()
+
+
+def upgrade(connection: Connection) -> None:
+    """Upgrade the schema to :func:`newest`, in one transaction that only one process runs at a time.
+
+    ``connection`` is in no transaction. Does nothing, and takes no lock, where the schema is up to date; a database
+    that newer code has upgraded is left alone, since a schema keeps serving the code before it.
+    """
+    with connection.begin():
+        found = current(connection)
+    if found == newest() or not _known(found):
+        return
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text(f"SET LOCAL statement_timeout = '{_WAIT_FOR_OTHERS}'"))
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+            connection.execute(sa.text(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'"))
+        # Whoever had the lock before may have done it all.
+        found = current(connection)
+        if found == newest() or not _known(found):
+            return
+        logger.info("upgrading the schema from %s to %s", found, newest())
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _known(revision: str | None) -> bool:
+    if revision is None:
+        return True
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if revision not in known:
+        logger.warning("the database has schema revision %s, which is newer than this code", revision)
+    return revision in known

@@ -1,0 +1,250 @@
+"""PostgreSQL: what several machines need. Raw prepared statements where speed counts, SQLAlchemy elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy import Connection, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from muxi_identity.errors import ConfigurationError
+from muxi_identity.storage.database import Database, Work
+from muxi_identity.storage.errors import translate
+from muxi_identity.storage.migrate import upgrade
+from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
+from muxi_identity.storage.statements import (
+    CREATE_PERSON,
+    EXTEND_PERSON,
+    FIND_MEMBERS,
+    LOOK_UP_MANY,
+    LOOK_UP_ONE,
+)
+
+T = TypeVar("T")
+COMMAND_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
+_HOT_CONNECTIONS = 4
+_CONNECTIONS = 5
+_UNUSABLE = {
+    "28": "refused the user or password",
+    "3D": "does not have that database",
+    "42": "does not let this user make the schema",
+}
+
+# After a fork the child must neither use nor close what the parent opened. Kept here so that nothing is collected.
+_abandoned: list[object] = []
+
+
+async def _no_reset(_connection: object) -> None:
+    """Leave a returned connection as it is: hot statements are single ones and set nothing to be reset."""
+
+
+class PostgresDatabase(Database):
+    """A database reached by ``url`` (``postgresql://user:password@host:port/name``).
+
+    Look-ups have a connection of their own, so that they never wait for a writer. Connections are opened when they
+    are first needed, except the first.
+    """
+
+    dialect = "postgresql"
+    inline = False
+    lock_rows = True
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: AsyncEngine | None = None
+        self._pool: asyncpg.Pool | None = None
+        self._reader: asyncpg.Connection | None = None
+        self._reading = asyncio.Lock()
+        self._statements: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        url = make_url(self._url).set(drivername="postgresql+asyncpg")
+        self._engine = create_async_engine(
+            url,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=COMMAND_SECONDS,
+            pool_pre_ping=False,
+            hide_parameters=True,
+            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": None},
+        )
+        try:
+            async with self._engine.connect() as connection:
+                # Autobegin is put off: the upgrade opens transactions of its own.
+                await connection.run_sync(upgrade)
+            system, name = await self.read(_name_database)
+        except BaseException as error:
+            await self.close()
+            raise _not_usable(error) from error
+        self.identity = f"postgresql:{system}:{name}"
+
+    async def close(self) -> None:
+        engine, pool, reader = self._engine, self._pool, self._reader
+        self._engine = self._pool = self._reader = None
+        self._statements.clear()
+        if reader is not None:
+            await reader.close(timeout=5)
+        if pool is not None:
+            await pool.close()
+        if engine is not None:
+            await engine.dispose()
+
+    def abandon(self) -> None:
+        _abandoned.extend([self._engine, self._pool, self._reader, dict(self._statements)])
+        self._engine = self._pool = self._reader = None
+        self._statements.clear()
+        self._reading = asyncio.Lock()
+
+    async def transact(self, work: Work[T]) -> T:
+        return await self._run(work)
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._run(work)
+
+    async def _run(self, work: Work[T]) -> T:
+        assert self._engine is not None
+        for attempt in (1, 2):
+            try:
+                async with self._engine.connect() as connection:
+                    fresh = await connection.get_raw_connection()
+                    if fresh.driver_connection is not None and fresh.driver_connection.is_closed():
+                        await connection.invalidate()
+                        raise ConnectionResetError
+                    async with connection.begin():
+                        return await connection.run_sync(work)
+            except ConnectionResetError:
+                # A pooled connection that died while it lay idle: nothing was sent, so one more try is harmless.
+                if attempt == 2:
+                    raise translate(ConnectionResetError()) from None
+            except (sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                raise translate(error) from error
+        raise AssertionError("unreachable")
+
+    async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        if len(buckets) == 1:
+            rows = await self._fetch(LOOK_UP_ONE, formation_id, buckets[0])
+        else:
+            rows = await self._fetch(LOOK_UP_MANY, formation_id, buckets)
+        return [BucketRow(*row) for row in rows]
+
+    async def find_members(self, formation_id: str, public_ids: Sequence[str]) -> list[MemberRow]:
+        return [MemberRow(*row) for row in await self._fetch(FIND_MEMBERS, formation_id, public_ids)]
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        async with self._reading:
+            for attempt in (1, 2):
+                try:
+                    prepared = self._statements.get(statement) or await self._prepare(statement)
+                    rows: list[Any] = await prepared.fetch(*arguments, timeout=COMMAND_SECONDS)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                    lost = self._reader is None or self._reader.is_closed()
+                    if not lost or attempt == 2:
+                        raise translate(error) from error
+                    self._statements.clear()  # a look-up changes nothing: ask again over a new connection
+                else:
+                    return rows
+        raise AssertionError("unreachable")
+
+    async def _prepare(self, statement: str) -> Any:
+        if self._reader is None or self._reader.is_closed():
+            self._statements.clear()
+            self._reader = await asyncpg.connect(
+                self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
+            )
+        self._statements[statement] = await self._reader.prepare(statement)
+        return self._statements[statement]
+
+    async def create_person(
+        self, formation_id: str, person: NewPerson, change: Change
+    ) -> CreatedPerson | None:
+        row = await self._write(
+            CREATE_PERSON,
+            *_columns(formation_id, person, change),
+            change.at if person.established else None,
+        )
+        return CreatedPerson(row["user_pk"], row["identifier_pks"]) if row else None
+
+    async def extend_person(
+        self,
+        formation_id: str,
+        person: NewPerson,
+        change: Change,
+        *,
+        limit: int,
+        caps: Sequence[tuple[str, int]],
+    ) -> tuple[CreatedPerson, str] | None:
+        row = await self._write(
+            EXTEND_PERSON,
+            *_columns(formation_id, person, change),
+            limit,
+            [type_ for type_, _ in caps],
+            [most for _, most in caps],
+        )
+        return (CreatedPerson(row["user_pk"], row["identifier_pks"]), row["public_id"]) if row else None
+
+    async def _write(self, statement: str, *arguments: Any) -> Any:
+        try:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=_HOT_CONNECTIONS,
+                    reset=_no_reset,
+                    timeout=CONNECT_SECONDS,
+                    command_timeout=COMMAND_SECONDS,
+                )
+            async with self._pool.acquire() as connection:
+                return await connection.fetchrow(statement, *arguments)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error) from error
+
+    def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        drawn = connection.execute(
+            sa.text("SELECT nextval('muxi_keys') FROM generate_series(1, :number)"), {"number": number}
+        )
+        return list(drawn.scalars())
+
+
+def _columns(formation_id: str, person: NewPerson, change: Change) -> list[Any]:
+    new = person.identifiers
+    columns: Iterable[Callable[[Any], Any]] = (
+        lambda row: row.bucket,
+        lambda row: row.type,
+        lambda row: row.scope,
+        lambda row: row.value,
+        lambda row: row.spelling,
+        lambda row: row.secret,
+        lambda row: row.metadata,
+        lambda row: row.verified_at,
+        lambda row: row.expires_at,
+    )
+    arrays = [[column(row) for row in new] for column in columns]
+    return [formation_id, *arrays, change.actor, change.source, change.reason, change.at, person.public_id]
+
+
+def _name_database(connection: Connection) -> tuple[object, object]:
+    row = connection.execute(
+        sa.text(
+            "SELECT (SELECT system_identifier FROM pg_control_system()), oid FROM pg_database"
+            " WHERE datname = current_database()"
+        )
+    ).one()
+    return row[0], row[1]
+
+
+def _not_usable(error: BaseException) -> BaseException:
+    cause: BaseException | None = error
+    while cause is not None:
+        state = getattr(cause, "sqlstate", None)
+        if isinstance(state, str) and state[:2] in _UNUSABLE:
+            return ConfigurationError(
+                f"memory.persistent.connection_string: the PostgreSQL server {_UNUSABLE[state[:2]]} "
+                f"(SQLSTATE {state}); mend the connection string or the server's rights."
+            )
+        cause = cause.__cause__
+    return translate(error)

@@ -1,0 +1,272 @@
+"""SQLite: the embedded default. One file, one writer, look-ups in place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, event
+from sqlalchemy.pool import QueuePool
+
+from muxi_identity.errors import ConfigurationError
+from muxi_identity.storage.database import Database, Work
+from muxi_identity.storage.errors import translate
+from muxi_identity.storage.migrate import upgrade
+from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
+from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE
+from muxi_identity.storage.tables import formations
+
+T = TypeVar("T")
+BUSY_SECONDS = 30.0
+_MINIMUM = (3, 35, 0)  # RETURNING
+
+# After a fork the child must neither use nor close what the parent opened. Kept here so that nothing is collected.
+_abandoned: list[object] = []
+
+
+class SqliteDatabase(Database):
+    """A database file in WAL mode.
+
+    ``durable=False`` leaves writing to disk to the operating system: for throw-away formations alone.
+    """
+
+    dialect = "sqlite"
+    inline = True
+    lock_rows = False
+
+    def __init__(self, path: Path, *, ignore_in_git: bool = False, durable: bool = True) -> None:
+        self.path = path
+        self._ignore_in_git = ignore_in_git
+        self._durable = durable
+        self._lock = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
+        self._engine: sa.Engine | None = None
+        self._writing: ThreadPoolExecutor | None = None
+        self._reading: ThreadPoolExecutor | None = None
+
+    async def open(self) -> None:
+        if sqlite3.sqlite_version_info < _MINIMUM:
+            raise ConfigurationError(
+                f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed."
+            )
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-write")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-read")
+        await self._in_thread(self._writing, self._open_now)
+
+    def _open_now(self) -> None:
+        _make_home(self.path, self._ignore_in_git)
+        self._engine = _make_engine(self._connect)
+        try:
+            with self._engine.connect() as connection:
+                upgrade(connection)
+            self._reader = self._connect()
+        except sa.exc.DatabaseError as error:
+            raise self._not_usable(error.orig) from None
+        except sqlite3.DatabaseError as error:
+            raise self._not_usable(error) from None
+        status = self.path.stat()
+        self.identity = f"sqlite:{status.st_dev}:{status.st_ino}"
+
+    def _not_usable(self, error: BaseException | None) -> BaseException:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT")):
+            return ConfigurationError(
+                f"{self.path} cannot be used as the database file ({name}); "
+                "name another one in memory.persistent.connection_string, or make its folder writable."
+            )
+        return error or RuntimeError("unknown error")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        # The order matters: the busy time-out first, since changing the journal mode may have to wait.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        # What was erased is overwritten: a person who was forgotten must not be found in the file's free pages.
+        connection.execute("PRAGMA secure_delete = ON")
+        return connection
+
+    async def close(self) -> None:
+        engine, reader, pools = self._engine, self._reader, [self._writing, self._reading]
+        self._engine = self._reader = self._writing = self._reading = None
+        for pool in pools:
+            if pool is not None:
+                await asyncio.to_thread(pool.shutdown)
+        if reader is not None:
+            with self._lock:
+                reader.close()
+        if engine is not None:
+            engine.dispose()
+
+    def abandon(self) -> None:
+        _abandoned.extend([self._engine, self._reader, self._writing, self._reading])
+        self._engine = self._reader = self._writing = self._reading = None
+        self._lock = threading.Lock()
+
+    async def transact(self, work: Work[T]) -> T:
+        return await self._in_thread(self._writing, self._run, work, "IMMEDIATE")
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._in_thread(self._reading, self._run, work, "DEFERRED")
+
+    def _run(self, work: Work[T], begin: str) -> T:
+        assert self._engine is not None
+        try:
+            with self._engine.connect().execution_options(muxi_begin=begin) as connection, connection.begin():
+                return work(connection)
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error) as error:
+            raise translate(error) from error
+
+    @staticmethod
+    async def _in_thread(pool: ThreadPoolExecutor | None, work: Any, *args: Any) -> Any:
+        assert pool is not None
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+    def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
+        return [BucketRow(*row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, [bucket])]
+
+    async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        return [BucketRow(*row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, buckets)]
+
+    async def find_members(self, formation_id: str, public_ids: Sequence[str]) -> list[MemberRow]:
+        return [MemberRow(*row) for row in self._fetch(FIND_MEMBER_SQLITE, formation_id, public_ids)]
+
+    def _fetch(self, statement: str, formation_id: str, names: Iterable[object]) -> list[Any]:
+        try:
+            with self._lock:
+                assert self._reader is not None
+                return [
+                    row for name in names for row in self._reader.execute(statement, (formation_id, name))
+                ]
+        except sqlite3.Error as error:
+            raise translate(error) from error
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection, of any process, has committed."""
+        with self._lock:
+            assert self._reader is not None
+            return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
+
+    def epoch(self, formation_id: str) -> int:
+        """Return the formation's identity epoch: raised by changes that can make a cached answer wrong."""
+        with self._lock:
+            assert self._reader is not None
+            row = self._reader.execute(
+                "SELECT epoch FROM muxi_formations WHERE formation_id = ?1", (formation_id,)
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    async def create_person(
+        self, formation_id: str, person: NewPerson, change: Change
+    ) -> CreatedPerson | None:
+        return await self._in_thread(self._writing, self._create_person, formation_id, person, change)
+
+    def _create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
+        assert self._engine is not None
+        with self._engine.connect() as checked_out:
+            connection = checked_out.connection.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                created = _insert_person(connection, formation_id, person, change)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise translate(error) from error
+        return created
+
+    def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        end: int = connection.execute(
+            sa.update(formations)
+            .where(formations.c.formation_id == formation_id)
+            .values(next_key=formations.c.next_key + number)
+            .returning(formations.c.next_key)
+        ).scalar_one()
+        return list(range(end - number, end))
+
+
+def _insert_person(
+    connection: sqlite3.Connection, formation_id: str, person: NewPerson, change: Change
+) -> CreatedPerson | None:
+    for new in person.identifiers:
+        taken = connection.execute(
+            "SELECT 1 FROM muxi_identifiers WHERE formation_id = ?1 AND bucket = ?2",
+            (formation_id, new.bucket),
+        ).fetchone()
+        if taken:
+            return None
+    number = len(person.identifiers)
+    (end,) = connection.execute(
+        "UPDATE muxi_formations SET next_key = next_key + ?2 WHERE formation_id = ?1 RETURNING next_key",
+        (formation_id, 2 + 2 * number),
+    ).fetchone()
+    user_pk = end - 2 - 2 * number
+    identifier_pks = range(user_pk + 1, user_pk + 1 + number)
+    connection.execute(
+        "INSERT INTO muxi_users (formation_id, pk, public_id, root_pk, established_at, created_at)"
+        " VALUES (?1, ?2, ?3, ?2, ?4, ?5)",
+        (formation_id, user_pk, person.public_id, change.at if person.established else None, change.at),
+    )
+    connection.executemany(
+        "INSERT INTO muxi_identifiers (formation_id, pk, user_pk, bucket, slot, type, scope, value, spelling,"
+        " secret, metadata, source, linked_at, verified_at, expires_at)"
+        " VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (formation_id, pk, user_pk, new.bucket, new.type, new.scope, new.value, new.spelling, new.secret)
+            + (new.metadata, change.source, change.at, new.verified_at, new.expires_at)
+            for pk, new in zip(identifier_pks, person.identifiers, strict=True)
+        ],
+    )
+    who = (change.actor, change.source, change.reason)
+    events = [("user:create", None)] + [("identifier:link", pk) for pk in identifier_pks]
+    connection.executemany(
+        "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor, source, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (formation_id, pk, change.at, name, person.public_id, identifier_pk, *who)
+            for pk, (name, identifier_pk) in enumerate(events, start=user_pk + 1 + number)
+        ],
+    )
+    return CreatedPerson(user_pk, list(identifier_pks))
+
+
+def _make_engine(connect: Any) -> sa.Engine:
+    engine = sa.create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, pool_size=2, max_overflow=0, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # IMMEDIATE takes the write lock before anything is read: what a transaction decides on stays true.
+        kind = connection.get_execution_options().get("muxi_begin", "IMMEDIATE")
+        connection.exec_driver_sql(f"BEGIN {kind}")
+
+    return engine
+
+
+def _make_home(path: Path, ignore_in_git: bool) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if ignore_in_git and not (path.parent / ".gitignore").exists():
+            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+        # People's memories are nobody else's business: the file is made private before anything is written to it.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be made ({error.strerror}); name another file in memory.persistent.connection_string "
+            "or set MUXI_HOME to a folder that can be written."
+        ) from error

@@ -1,0 +1,267 @@
+"""The schema: one for SQLite and PostgreSQL.
+
+Every primary, unique and foreign key begins with ``formation_id``, so that a row cannot point into another
+formation even where the code is wrong, and so that the schema can be distributed by formation.
+
+Times are whole microseconds since 1970 in UTC, the same on both databases. A ``..._pk`` is internal and never
+leaves the engine. JSON is kept as text: nothing is searched inside it. The
+names carry a prefix because the tables may lie in a host application's own database.
+
+A table that holds what belongs to a person (a *user-owned* table) is made by :func:`owned_table`. It names the
+member that the row belongs to and the identifier that it was recorded through, under a foreign key on both
+together: a write through an identifier that meanwhile left the member breaks that key. This is what keeps a stale
+cache from putting one person's words into another's memory.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+
+metadata = MetaData()
+
+# Keys are never given twice, also after the row with the highest one is gone: a cache elsewhere may still know it.
+# PostgreSQL draws them from this sequence, SQLite from formations.next_key.
+key_sequence = Sequence("muxi_keys", metadata=metadata, data_type=BigInteger, cache=32)
+
+formations = Table(
+    "muxi_formations",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # An HMAC of a constant under the formation's secret key: a wrong key is noticed when the formation is opened,
+    # instead of making everybody a stranger.
+    Column("key_check", LargeBinary, nullable=False),
+    # SQLite only: raised by each change that can make a cached answer wrong; other processes watch it.
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("next_key", BigInteger, nullable=False, server_default=text("1")),
+    PrimaryKeyConstraint("formation_id", name="pk_formations"),
+)
+
+users = Table(
+    "muxi_users",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("public_id", Text, nullable=False),
+    Column("parent_pk", BigInteger),
+    Column("root_pk", BigInteger, nullable=False),
+    Column("established_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    # Raised on the root by every change of who belongs to the person; lets a one-statement link notice that what it
+    # read is no longer so.
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    PrimaryKeyConstraint("formation_id", "pk", name="pk_users"),
+    UniqueConstraint("formation_id", "public_id", name="uq_users_public_id"),
+    ForeignKeyConstraint(
+        ["formation_id", "parent_pk"],
+        ["muxi_users.formation_id", "muxi_users.pk"],
+        name="fk_users_parent",
+        deferrable=True,
+        initially="IMMEDIATE",
+    ),
+    ForeignKeyConstraint(
+        ["formation_id", "root_pk"],
+        ["muxi_users.formation_id", "muxi_users.pk"],
+        name="fk_users_root",
+        deferrable=True,
+        initially="IMMEDIATE",
+    ),
+    CheckConstraint("parent_pk <> pk", name="ck_users_not_own_parent"),
+    CheckConstraint("(parent_pk IS NULL) = (root_pk = pk)", name="ck_users_root_has_no_parent"),
+    Index("ix_users_root", "formation_id", "root_pk"),
+)
+
+identifiers = Table(
+    "muxi_identifiers",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    # NULL only on the tombstone of a secret whose user was deleted: the key must stay revoked for ever.
+    Column("user_pk", BigInteger),
+    # Keyed hash of the folded spelling, alike for every type: (bucket, slot) is what makes creation race-free.
+    Column("bucket", LargeBinary, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("type", Text),
+    Column("scope", Text),
+    # The normal form for the type; empty for a secret, of which only the bucket and a hint are kept.
+    Column("value", Text, nullable=False),
+    Column("spelling", Text, nullable=False),
+    Column("secret", Boolean(create_constraint=True, name="ck_identifiers_secret"), nullable=False),
+    Column("metadata", Text),
+    Column("source", Text),
+    Column("linked_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger),
+    Column("expires_at", BigInteger),
+    Column("unlinked_at", BigInteger),
+    PrimaryKeyConstraint("formation_id", "pk", name="pk_identifiers"),
+    UniqueConstraint("formation_id", "bucket", "slot", name="uq_identifiers_bucket_slot"),
+    # The target of the guard on every user-owned row.
+    UniqueConstraint("formation_id", "user_pk", "pk", name="uq_identifiers_user_pk"),
+    ForeignKeyConstraint(
+        ["formation_id", "user_pk"],
+        ["muxi_users.formation_id", "muxi_users.pk"],
+        name="fk_identifiers_user",
+        deferrable=True,
+        initially="IMMEDIATE",
+    ),
+    CheckConstraint(
+        "user_pk IS NOT NULL OR (secret AND unlinked_at IS NOT NULL)", name="ck_identifiers_owned"
+    ),
+    CheckConstraint("scope IS NULL OR type IS NOT NULL", name="ck_identifiers_scope_has_type"),
+    CheckConstraint("NOT secret OR value = ''", name="ck_identifiers_secret_not_kept"),
+)
+
+merges = Table(
+    "muxi_merges",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("merge_id", Text, nullable=False),
+    # The root that stayed and the root that became its member.
+    Column("primary_pk", BigInteger, nullable=False),
+    Column("secondary_pk", BigInteger, nullable=False),
+    Column("merged_at", BigInteger, nullable=False),
+    Column("undone_at", BigInteger),
+    Column("mode", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("source", Text),
+    Column("reason", Text),
+    PrimaryKeyConstraint("formation_id", "merge_id", name="pk_merges"),
+    ForeignKeyConstraint(
+        ["formation_id", "primary_pk"], ["muxi_users.formation_id", "muxi_users.pk"], name="fk_merges_primary"
+    ),
+    ForeignKeyConstraint(
+        ["formation_id", "secondary_pk"],
+        ["muxi_users.formation_id", "muxi_users.pk"],
+        name="fk_merges_secondary",
+    ),
+    Index("ix_merges_primary", "formation_id", "primary_pk"),
+    Index("ix_merges_secondary", "formation_id", "secondary_pk"),
+)
+
+# Append-only. Holds ids, never identifier values, and no foreign key: it outlives the people it speaks of.
+history = Table(
+    "muxi_history",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("other_user_id", Text),
+    Column("identifier_pk", BigInteger),
+    Column("merge_id", Text),
+    Column("actor", Text, nullable=False),
+    Column("source", Text),
+    Column("reason", Text),
+    PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
+    Index("ix_history_user", "formation_id", "user_id", "pk"),
+)
+
+# Answers of calls that carried an idempotency key, stored with what they did. Ids only, for the same reason.
+idempotency = Table(
+    "muxi_idempotency",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("formation_id", "key", name="pk_idempotency"),
+    Index("ix_idempotency_created_at", "formation_id", "created_at"),
+)
+
+
+def owned_table(
+    name: str, *columns: Column[object] | UniqueConstraint | ForeignKeyConstraint | Index
+) -> Table:
+    """Make a user-owned table: rows under a member, with the identifier they were recorded through.
+
+    ``identifier_pk`` is NULL where the call named the user by public id; the key on ``user_pk`` alone then guards.
+    """
+    return Table(
+        f"muxi_{name}",
+        metadata,
+        Column("formation_id", Text, nullable=False),
+        Column("pk", BigInteger, nullable=False, autoincrement=False),
+        Column("user_pk", BigInteger, nullable=False),
+        Column("identifier_pk", BigInteger),
+        PrimaryKeyConstraint("formation_id", "pk", name=f"pk_{name}"),
+        ForeignKeyConstraint(
+            ["formation_id", "user_pk"],
+            ["muxi_users.formation_id", "muxi_users.pk"],
+            name=f"fk_{name}_user",
+            deferrable=True,
+            initially="IMMEDIATE",
+        ),
+        ForeignKeyConstraint(
+            ["formation_id", "user_pk", "identifier_pk"],
+            ["muxi_identifiers.formation_id", "muxi_identifiers.user_pk", "muxi_identifiers.pk"],
+            name=f"fk_{name}_provenance",
+            deferrable=True,
+            initially="IMMEDIATE",
+        ),
+        *columns,
+    )
+
+
+sessions = owned_table(
+    "sessions",
+    Column("session_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_activity_at", BigInteger, nullable=False),
+)
+# The identifier is part of the key, so that two channels never share a buffer by accident.
+Index(
+    "uq_sessions_key",
+    sessions.c.formation_id,
+    sessions.c.user_pk,
+    func.coalesce(sessions.c.identifier_pk, 0),
+    sessions.c.session_id,
+    unique=True,
+)
+
+messages = owned_table(
+    "messages",
+    Column("session_pk", BigInteger, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    ForeignKeyConstraint(
+        ["formation_id", "session_pk"],
+        ["muxi_sessions.formation_id", "muxi_sessions.pk"],
+        name="fk_messages_session",
+    ),
+    Index("ix_messages_session", "formation_id", "session_pk", "pk"),
+    Index("ix_messages_user", "formation_id", "user_pk"),
+)
+
+memories = owned_table(
+    "memories",
+    Column("type", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    # NULL retracts what an earlier row of the same key said.
+    Column("value", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_memories_newest", "formation_id", "user_pk", "created_at", "pk"),
+)
+
+OWNED_TABLES = (messages, sessions, memories)
+"""The user-owned tables in an order in which their rows can be deleted."""
