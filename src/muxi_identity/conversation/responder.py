@@ -11,14 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from muxi_identity.context.facts import Fact
+from muxi_identity.context.message import Message
 
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the current session. ``role`` is ``"user"`` or ``"assistant"``."""
-
-    role: str
-    content: str
+__all__ = ["Fact", "Message", "Responder", "Response", "Turn"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""The guard on every write under a person: the caller's identifier must still be its member's when it commits."""
+
+from __future__ import annotations
+
+from sqlalchemy import or_, select
+
+from muxi_identity.identity.cache import Hit
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.errors import GuardRefused
+from muxi_identity.storage.tables import identifiers, users
+
+
+def check_still_theirs(tx: Transaction, hit: Hit) -> None:
+    """Hold the caller's identifier under its member until the transaction ends.
+
+    The share lock meets an unlink, a split or a delete that is under way: whichever commits first, the other sees it.
+    (The foreign key alone would let a write through an identifier that was unlinked meanwhile.) The user is locked
+    before the identifier, as a delete does, so that nobody waits in a circle.
+
+    Raises:
+        GuardRefused: It is not, or no longer, that member's.
+    """
+    user = select(users.c.pk).where(tx.users_where(users.c.pk == hit.member_pk))
+    if tx.database.lock_rows:
+        user = user.with_for_update(read=True, key_share=True)
+    if tx.connection.execute(user).scalar() is None:
+        raise GuardRefused
+    if hit.identifier_pk is None:
+        return
+    identifier = select(identifiers.c.pk).where(
+        identifiers.c.formation_id == tx.formation_id,
+        identifiers.c.pk == hit.identifier_pk,
+        identifiers.c.user_pk == hit.member_pk,
+        identifiers.c.unlinked_at.is_(None),
+        or_(identifiers.c.expires_at.is_(None), identifiers.c.expires_at > tx.now),
+    )
+    if tx.database.lock_rows:
+        identifier = identifier.with_for_update(read=True)
+    if tx.connection.execute(identifier).scalar() is None:
+        raise GuardRefused

@@ -1,0 +1,13 @@
+"""A message of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. ``role`` is ``"user"`` or ``"assistant"``."""
+
+    role: str
+    content: str

@@ -1,0 +1,43 @@
+"""The two halves of a chat turn that touch the database: what it starts from, and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from muxi_identity.context.guard import check_still_theirs
+from muxi_identity.context.memory import add_facts, read_facts
+from muxi_identity.context.message import Message
+from muxi_identity.context.sessions import append_messages, current_session, new_session_id, read_messages
+from muxi_identity.conversation.responder import Response, Turn
+from muxi_identity.identity.cache import Hit
+from muxi_identity.identity.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a turn starts from: its session, and what the responder is given."""
+
+    session_id: str
+    turn: Turn
+
+
+def open_turn(tx: Transaction, hit: Hit, message: str, session_id: str | None, idle_seconds: float) -> Opening:
+    """Load the context of a turn. Without ``session_id`` the identifier's current session goes on."""
+    session_id = session_id or current_session(tx, hit, idle_seconds) or new_session_id()
+    return Opening(
+        session_id,
+        Turn(message=message, facts=read_facts(tx, hit), messages=read_messages(tx, hit, session_id)),
+    )
+
+
+def close_turn(tx: Transaction, hit: Hit, opening: Opening, response: Response, max_messages: int) -> None:
+    """Record a turn: both messages and what was learned, or nothing of it.
+
+    Raises:
+        GuardRefused: The identifier is not, or no longer, the member's.
+        RaceLost: Another turn made the same session meanwhile.
+    """
+    check_still_theirs(tx, hit)
+    said = [Message("user", opening.turn.message), Message("assistant", response.text)]
+    append_messages(tx, hit, opening.session_id, said, max_messages)
+    add_facts(tx, hit, response.learned)

@@ -1,0 +1,238 @@
+"""The cache in front of resolution: two levels, in the process.
+
+First level: an identifier as it was spelt -> the identifier's row and the member that it belongs to.
+Second level: a member -> the root that answers for it.
+
+**Tokens.** An entry holds a token that was alive when its look-up *began*, and is answered only while that token is
+alive. Whoever changes what a key means kills the key's token. So an entry filled late by a look-up that began before
+the change carries a dead token and is never answered: there is no check that a fill could slip past.
+
+**Fences.** From before a change commits until its outcome is known, the tokens of its keys are dead from birth. A
+look-up that begins meanwhile is answered from the database and caches nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Hashable, Iterable
+from time import monotonic
+from typing import NamedTuple
+
+from cachebox import LRUCache
+
+
+class Token:
+    """Alive until what it stands for changes."""
+
+    __slots__ = ("__weakref__", "alive")
+
+    def __init__(self, alive: bool = True) -> None:
+        self.alive = alive
+
+
+_DEAD = Token(alive=False)
+_STRIPES = 8192
+
+
+class Tokens:
+    """The tokens of all keys, shared by keys that fall on the same stripe: a few needless misses, flat memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens: list[Token | None] = [None] * _STRIPES
+        self._fences = [0] * _STRIPES
+        self.generation = 0
+        """Rises with every kill. Unchanged between two readings: no token died in between."""
+
+    def take(self, key: Hashable) -> Token:
+        """Return the token of ``key``, to be taken *before* the look-up whose answer will be cached under it."""
+        stripe = hash(key) % _STRIPES
+        with self._lock:
+            if self._fences[stripe]:
+                return _DEAD
+            token = self._tokens[stripe]
+            if token is None:
+                token = self._tokens[stripe] = Token()
+            return token
+
+    def raise_fence(self, key: Hashable) -> int:
+        """Kill the token of ``key`` and give out dead ones until :meth:`lower_fence`. Return the stripe."""
+        stripe = hash(key) % _STRIPES
+        with self._lock:
+            self._fences[stripe] += 1
+            self._kill(stripe)
+        return stripe
+
+    def lower_fence(self, stripe: int) -> None:
+        """Undo one :meth:`raise_fence`."""
+        with self._lock:
+            self._fences[stripe] -= 1
+
+    def kill_all(self) -> None:
+        """Kill every token."""
+        with self._lock:
+            for stripe in range(_STRIPES):
+                self._kill(stripe)
+
+    def _kill(self, stripe: int) -> None:
+        self.generation += 1
+        token = self._tokens[stripe]
+        if token is not None:
+            token.alive = False
+            self._tokens[stripe] = None
+
+
+class Hit(NamedTuple):
+    """What the cache knows of an identifier. ``identifier_pk`` is None for a public id."""
+
+    identifier_pk: int | None
+    member_pk: int
+    root_pk: int
+    public_id: str
+
+
+class Fence:
+    """The keys that one change makes wrong. Collected while it runs, lowered when its outcome is known."""
+
+    def __init__(self, cache: IdentityCache) -> None:
+        self._cache = cache
+        self._buckets: dict[Hashable, int] = {}
+        self._members: dict[Hashable, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._buckets or self._members)
+
+    def buckets(self, keys: Iterable[Hashable]) -> None:
+        """Fence what is cached for the spellings of these buckets (or for public ids)."""
+        for key in keys:
+            if key not in self._buckets:
+                self._buckets[key] = self._cache.bucket_tokens.raise_fence(key)
+
+    def members(self, keys: Iterable[Hashable]) -> None:
+        """Fence what is cached of the roots of these members."""
+        for key in keys:
+            if key not in self._members:
+                self._members[key] = self._cache.member_tokens.raise_fence(key)
+
+    def lower(self) -> None:
+        """Let look-ups that begin from now on be cached again."""
+        for stripe in self._buckets.values():
+            self._cache.bucket_tokens.lower_fence(stripe)
+        for stripe in self._members.values():
+            self._cache.member_tokens.lower_fence(stripe)
+        self._buckets.clear()
+        self._members.clear()
+
+
+_First = tuple[int | None, int, Token, float]
+_Second = tuple[int, str, Token, float]
+
+
+class IdentityCache:
+    """Both levels of one formation in one database, shared by everything in the process that uses it.
+
+    ``ttl`` in seconds; ``max_entries`` for each level, the least recently used leave first. ``hits``
+    counts what the cache answered, ``misses`` what the database was asked instead; under threads they may miss a
+    few.
+    """
+
+    def __init__(self, ttl: float, max_entries: int) -> None:
+        self.ttl = ttl
+        self.hits = 0
+        self.misses = 0
+        self.lease_until = math.inf
+        """Monotonic time until which hits may be served: whoever listens for other processes' changes extends it."""
+        self.epoch = 0
+        """The formation's identity epoch as this process knows it (SQLite)."""
+        self.bucket_tokens = Tokens()
+        self.member_tokens = Tokens()
+        self._first: LRUCache[Hashable, _First] = LRUCache(max_entries)
+        self._second: LRUCache[int, _Second] = LRUCache(max_entries)
+        # One deadline object serves all fills of the same while: a float an entry would be a tenth of its memory.
+        self._grain = ttl / 256
+        self._deadline = 0.0
+
+    def get(self, key: Hashable) -> Hit | None:
+        """Answer from memory, or None. Never blocks; any thread may call it."""
+        entries = self._entries(key)
+        if entries is None:
+            return None
+        first, second = entries
+        return Hit(first[0], first[1], second[0], second[1])
+
+    def public_id(self, key: Hashable) -> str | None:
+        """Answer as :meth:`get` does, with the root's public id alone."""
+        entries = self._entries(key)
+        return None if entries is None else entries[1][1]
+
+    def _entries(self, key: Hashable) -> tuple[_First, _Second] | None:
+        first = self._first.get(key)
+        if first is not None and first[2].alive:
+            now = monotonic()
+            if now < first[3] and now < self.lease_until:
+                second = self._second.get(first[1])
+                if second is not None and second[2].alive and now < second[3]:
+                    self.hits += 1
+                    return first, second
+        return None
+
+    def put(self, key: Hashable, hit: Hit, token: Token, generation: int, *, seconds: float | None = None) -> None:
+        """Remember an answer.
+
+        ``token`` was taken of the bucket, and ``generation`` read of ``member_tokens``, before the look-up began;
+        ``seconds`` is how long the identifier itself is still valid.
+        """
+        if not token.alive or self.ttl <= 0:
+            return
+        deadline = self._deadline_now()
+        if seconds is not None:
+            deadline = min(deadline, monotonic() + seconds)
+        member_token = self.member_tokens.take(hit.member_pk)
+        if self.member_tokens.generation != generation:
+            return  # some member changed its root meanwhile, perhaps this one: the next look-up will tell
+        self._second.insert(hit.member_pk, (hit.root_pk, hit.public_id, member_token, self._deadline))
+        self._first.insert(key, (hit.identifier_pk, hit.member_pk, token, deadline))
+
+    def _deadline_now(self) -> float:
+        deadline = monotonic() + self.ttl
+        if deadline - self._deadline > self._grain:
+            self._deadline = deadline
+        return self._deadline
+
+    def clear(self) -> None:
+        """Forget everything, also what look-ups now under way will bring."""
+        self.bucket_tokens.kill_all()
+        self.member_tokens.kill_all()
+        self._first.clear()
+        self._second.clear()
+
+    def info(self) -> dict[str, int]:
+        """Return the counters and the number of entries of both levels."""
+        return {
+            "hits": self.hits,
+            "misses": self.misses,
+            "identifiers": len(self._first),
+            "members": len(self._second),
+        }
+
+
+_shared: weakref.WeakValueDictionary[tuple[str, str], IdentityCache] = weakref.WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def shared_cache(database: str, formation_id: str, ttl: float, max_entries: int) -> IdentityCache:
+    """Return the process's one cache of a formation. Whoever asks first decides its ``ttl`` and ``max_entries``."""
+    with _shared_lock:
+        cache = _shared.get((database, formation_id))
+        if cache is None:
+            cache = _shared[database, formation_id] = IdentityCache(ttl, max_entries)
+        return cache
+
+
+def forget_shared_caches() -> None:
+    """Start anew after a fork: nobody tells the child of changes made before it listened."""
+    global _shared, _shared_lock
+    _shared = weakref.WeakValueDictionary()
+    _shared_lock = threading.Lock()

@@ -1,0 +1,61 @@
+"""The history of identities: what was done to whom, by whom, from where and why. Append-only, in ids alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import insert
+
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.tables import history
+
+
+class Event(StrEnum):
+    """What can happen to an identity. ``subject:verb``."""
+
+    USER_CREATE = "user:create"
+    USER_DELETE = "user:delete"
+    USER_MERGE = "user:merge"
+    IDENTIFIER_LINK = "identifier:link"
+    IDENTIFIER_UPDATE = "identifier:update"
+    IDENTIFIER_UNLINK = "identifier:unlink"
+
+
+def record(
+    tx: Transaction,
+    event: Event,
+    user_id: str,
+    *,
+    other_user_id: str | None = None,
+    identifier_pk: int | None = None,
+    merge_id: str | None = None,
+) -> None:
+    """Record an event about ``user_id`` (a public id), to be written when the transaction's work is done."""
+    tx.events.append(
+        {
+            "event": event.value,
+            "user_id": user_id,
+            "other_user_id": other_user_id,
+            "identifier_pk": identifier_pk,
+            "merge_id": merge_id,
+        }
+    )
+
+
+def write_events(tx: Transaction) -> None:
+    """Write what was recorded, in the order in which it happened."""
+    if not tx.events:
+        return
+    change = tx.change
+    common = {
+        "formation_id": tx.formation_id,
+        "at": change.at,
+        "actor": change.actor,
+        "source": change.source,
+        "reason": change.reason,
+    }
+    keys = tx.new_keys(len(tx.events))
+    tx.connection.execute(
+        insert(history), [{"pk": pk, **common, **event} for pk, event in zip(keys, tx.events, strict=True)]
+    )
+    tx.events.clear()

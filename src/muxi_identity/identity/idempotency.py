@@ -1,0 +1,72 @@
+"""Idempotency keys: a call that is sent again with its key is answered from what it did the first time.
+
+The answer is stored in the transaction that did it, as public ids and positions in the request: no identifier value
+outlives the person it belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from muxi_identity.errors import InvalidRequestError
+from muxi_identity.identifiers import Identifier
+from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.linking import Linked
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.tables import idempotency
+
+KEEP_SECONDS = 24 * 3600
+MAX_KEY = 255
+
+
+def fingerprint(key: BucketKey, identifiers: list[Identifier], *rest: object) -> bytes:
+    """Return what tells one request from another, without keeping any of it in clear."""
+    parts: list[Any] = [
+        [each.fold, each.type, each.scope, each.verified, str(each.expires_at), each.metadata] for each in identifiers
+    ]
+    return key.fingerprint(json.dumps([parts, rest], sort_keys=True, default=str))
+
+
+def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
+    """Return what the call with ``key`` did before, None where there was none within a day.
+
+    Raises:
+        InvalidRequestError: The key was used for another request.
+    """
+    tx.connection.execute(
+        delete(idempotency).where(
+            idempotency.c.formation_id == tx.formation_id,
+            idempotency.c.created_at < tx.now - KEEP_SECONDS * 1_000_000,
+        )
+    )
+    row = tx.connection.execute(
+        select(idempotency.c.fingerprint, idempotency.c.answer).where(
+            idempotency.c.formation_id == tx.formation_id, idempotency.c.key == key
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.fingerprint != request:
+        raise InvalidRequestError("That idempotency_key was used for another request; use a new one for each.")
+    return Linked(**json.loads(row.answer))
+
+
+def keep_answer(tx: Transaction, key: str, request: bytes, linked: Linked) -> None:
+    """Store what a call did.
+
+    Raises:
+        RaceLost: The same call was sent twice at once and the other one was quicker.
+    """
+    tx.connection.execute(
+        insert(idempotency).values(
+            formation_id=tx.formation_id,
+            key=key,
+            fingerprint=request,
+            answer=json.dumps(asdict(linked)),
+            created_at=tx.now,
+        )
+    )

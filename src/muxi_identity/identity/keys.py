@@ -1,0 +1,65 @@
+"""The formation's secret key, and the bucket keys made with it.
+
+A bucket key is an HMAC (RFC 2104, SHA-256) of the folded spelling, under a key derived from the secret and bound to
+the formation: equal identifiers of two formations have nothing in common in the database, and a stolen database
+does not give away which e-mail addresses or API keys it knows.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from muxi_identity.errors import ConfigurationError
+
+_BUCKET_BYTES = 16  # 128 bits: no two spellings ever meet by chance
+
+
+class BucketKey:
+    """Makes the bucket keys of one formation."""
+
+    def __init__(self, secret: str, formation_id: str) -> None:
+        self._key = hmac.digest(secret.encode(), b"muxi-identity bucket " + formation_id.encode(), "sha256")
+
+    def __call__(self, fold: str) -> bytes:
+        """Return the bucket key of a folded spelling (16 bytes)."""
+        return hmac.digest(self._key, fold.encode(), "sha256")[:_BUCKET_BYTES]
+
+    def fingerprint(self, text: str) -> bytes:
+        """Return a keyed hash of ``text`` that is no bucket key (32 bytes)."""
+        return hmac.digest(self._key, b"\x00fingerprint " + text.encode(), "sha256")
+
+    @property
+    def check(self) -> bytes:
+        """What the database keeps to notice a wrong key (32 bytes)."""
+        return self.fingerprint("key check")
+
+
+def key_beside(database: Path) -> str:
+    """Return the key that lies beside a SQLite file, and make it (mode 0600) where there is none.
+
+    Raises:
+        ConfigurationError: It cannot be read or made.
+    """
+    path = database.with_suffix(".key")
+    try:
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            # A link fails where the name exists: of several processes that start at once, all use the first one's key.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read or made ({error.strerror}); set the secret MUXI_SECRET_KEY instead."
+        ) from error

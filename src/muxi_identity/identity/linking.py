@@ -1,0 +1,368 @@
+"""Linking: several identifiers, one person, one transaction.
+
+:func:`link` says the order of the steps. Everything is read, locked and read again, then decided (:class:`Decision`),
+and only then written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlalchemy import func, update
+
+from muxi_identity.errors import (
+    IdentifierConflictError,
+    InvalidIdentifierError,
+    InvalidRequestError,
+    UserNotFoundError,
+)
+from muxi_identity.identifiers import Identifier, same_value
+from muxi_identity.identity.history import Event, record
+from muxi_identity.identity.matching import revoked, same_identifier
+from muxi_identity.identity.merging import merge
+from muxi_identity.identity.people import new_user
+from muxi_identity.identity.slots import check_limits, count_live, insert_identifiers, new_identifier
+from muxi_identity.identity.transaction import Member, Person, Transaction
+from muxi_identity.models import microseconds
+from muxi_identity.storage.errors import RaceLost
+from muxi_identity.storage.rows import BucketRow
+from muxi_identity.storage.tables import identifiers as table
+
+OnConflict = Literal["raise", "absorb", "merge"]
+ANONYMOUS = "anonymous"
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One identifier of the request, with the live rows that a link takes for the same identifier."""
+
+    position: int
+    identifier: Identifier
+    bucket: bytes
+    rows: list[BucketRow] = field(default_factory=list)
+
+    @property
+    def owners(self) -> set[int]:
+        """The roots that have it."""
+        return {row.root_pk for row in self.rows if row.root_pk is not None}
+
+    @property
+    def shown(self) -> str:
+        """What may be shown of it: a key that was passed bare is known for a secret by its row."""
+        return next((row.spelling for row in self.rows if row.secret), self.identifier.shown)
+
+
+@dataclass(slots=True)
+class Linked:
+    """What a link did. ``new``, ``existing``, ``skipped`` and ``secrets`` are positions in the request."""
+
+    user_id: str
+    created: bool = False
+    new: list[int] = field(default_factory=list)
+    existing: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    secrets: list[int] = field(default_factory=list)
+    merge_ids: list[str] = field(default_factory=list)
+
+
+def link(
+    tx: Transaction, identifiers: Sequence[Identifier], user_id: str | None, on_conflict: OnConflict, verified: bool
+) -> Linked:
+    """Link ``identifiers`` to one person.
+
+    ======================================  ====================================================
+    ``user_id`` given                       all are linked to it; one that is another's conflicts
+    None, and none is known                 a new user has them all
+    None, known ones are one person's       the rest are linked to that person
+    None, known ones are several people's   they conflict
+    ======================================  ====================================================
+
+    Raises:
+        IdentifierConflictError: With every conflict at once, where ``on_conflict`` does not settle it.
+        IdentifierLimitError: The person would have too many.
+        UserNotFoundError: ``user_id`` names nobody.
+        RaceLost: What was read changed before it was locked.
+    """
+    items = distinct_items(identifiers, [tx.bucket(identifier.fold) for identifier in identifiers])
+    rows = _read(tx, items)
+    given = _given_member(tx, user_id)
+    roots = {root for item in items for root in item.owners}
+    people = tx.lock_people(roots | {given.root_pk} if given else roots)
+    if _read(tx, items) != rows:
+        raise RaceLost
+    _refuse_revoked(tx, items, rows)
+
+    decision = decide(items, people, people[given.root_pk] if given else None, tx.match, on_conflict, verified)
+    survivor = decision.survivor
+    _check_limits(tx, decision)
+
+    created = survivor is None
+    if survivor is None:
+        survivor = new_user(tx, established=True)
+    owner = given or decision.member_of(survivor)
+    merge_ids = [merge(tx, survivor, person, mode=on_conflict) for person in decision.absorbed]
+    for item in decision.known:
+        _refresh(tx, item, survivor, verified)
+    _retire(tx, [row for item in [*decision.taken, *decision.promoted] for row in item.rows])
+    fresh = [*decision.unknown, *decision.taken]
+    fresh.sort(key=lambda item: item.position)
+    insert_identifiers(
+        tx,
+        [new_identifier(item.identifier, item.bucket, tx.now, verified) for item in fresh],
+        owner,
+        survivor.public_id,
+    )
+    tx.touch([survivor.root_pk], establish=survivor.root_pk)
+    return Linked(
+        user_id=survivor.public_id,
+        created=created,
+        new=_positions(fresh),
+        existing=_positions([*decision.known, *decision.promoted]),
+        skipped=_positions(decision.left),
+        secrets=_positions(item for item in items if any(row.secret for row in item.rows)),
+        merge_ids=merge_ids,
+    )
+
+
+def distinct_items(identifiers: Sequence[Identifier], buckets: Sequence[bytes]) -> list[Item]:
+    """Return one item for each identifier, in order, without what the request says twice.
+
+    Of a typed and an untyped spelling of the same, the typed one stays.
+    """
+    every = [Item(*each) for each in zip(range(len(identifiers)), identifiers, buckets, strict=True)]
+    kept: list[Item] = []
+    for item in sorted(every, key=lambda item: item.identifier.guessed):
+        if not any(other.bucket == item.bucket and _same(other.identifier, item.identifier) for other in kept):
+            kept.append(item)
+    return sorted(kept, key=lambda item: item.position)
+
+
+def _same(kept: Identifier, other: Identifier) -> bool:
+    if other.guessed and not kept.guessed:
+        return kept.secret or same_value(other.spelling, kept.type, kept.value)
+    return (kept.type, kept.scope, kept.value) == (other.type, other.scope, other.value)
+
+
+def _positions(items: Iterable[Item]) -> list[int]:
+    return sorted(item.position for item in items)
+
+
+def _read(tx: Transaction, items: Sequence[Item]) -> dict[bytes, list[BucketRow]]:
+    rows = tx.bucket_rows(item.bucket for item in items)
+    for item in items:
+        item.rows = same_identifier(rows[item.bucket], item.identifier, tx.now)
+    return rows
+
+
+def _given_member(tx: Transaction, user_id: str | None) -> Member | None:
+    if user_id is None:
+        return None
+    member = tx.find_member(user_id)
+    if member is None:
+        raise UserNotFoundError(
+            f"There is no user {user_id} in this formation; create_user(user_id={user_id!r}) makes one.",
+            user_id=user_id,
+        )
+    return member
+
+
+def _refuse_revoked(tx: Transaction, items: Sequence[Item], rows: dict[bytes, list[BucketRow]]) -> None:
+    for item in items:
+        if not item.rows and revoked(rows[item.bucket], item.identifier, tx.now):
+            raise InvalidIdentifierError(
+                "That key was revoked or has expired, and stays so: issue a new one and link that.", reason="revoked"
+            )
+
+
+@dataclass(slots=True)
+class Decision:
+    """What a link will do. ``survivor=None``: with a new user."""
+
+    survivor: Person | None
+    absorbed: list[Person] = field(default_factory=list)
+    """Who is merged into the survivor, oldest first."""
+    known: list[Item] = field(default_factory=list)
+    """The survivor's already, or coming with a merge."""
+    unknown: list[Item] = field(default_factory=list)
+    """Nobody's: to be linked."""
+    taken: list[Item] = field(default_factory=list)
+    """Another's without proof, and proved now: to be linked, leaving everything else with the other."""
+    promoted: list[Item] = field(default_factory=list)
+    """Anonymous, their data joining the survivor: to be retired."""
+    left: list[Item] = field(default_factory=list)
+    """Anonymous, not to be touched."""
+
+    def member_of(self, survivor: Person) -> Member:
+        """Return the member that new identifiers go under: that of an identifier they are linked along with, so
+        that an unmerge leaves them together."""
+        for item in [*self.known, *self.promoted]:
+            for row in item.rows:
+                if row.user_pk is not None and row.root_pk == survivor.root_pk:
+                    return Member(row.user_pk, survivor.root_pk)
+        return Member(survivor.root_pk, survivor.root_pk)
+
+
+def decide(
+    items: Sequence[Item],
+    people: dict[int, Person],
+    given: Person | None,
+    match: str,
+    on_conflict: OnConflict,
+    verified: bool,
+) -> Decision:
+    """Decide what linking ``items`` does. Pure.
+
+    ``people`` are the owners by root. The survivor is ``given``, else the established one, else the oldest.
+
+    Raises:
+        IdentifierConflictError: Naming every identifier in conflict with its owner.
+    """
+
+    def counts(item: Item) -> bool:
+        """Whether the formation lets this item decide by itself whom the others are linked to."""
+        if given is not None or on_conflict == "merge" or match == "any":
+            return True
+        return match == "verified" and all(row.verified_at is not None for row in item.rows)
+
+    left = [item for item in items if on_conflict == "absorb" and _must_be_left(item, people, given)]
+    rest = [item for item in items if item not in left]
+    if not rest and given is None:
+        raise InvalidRequestError("Anonymous identifiers alone cannot be absorbed: pass who they turned out to be.")
+    owners = {root for item in rest if counts(item) for root in item.owners}
+    survivor = given or _choose_survivor([people[root] for root in owners])
+    decision = Decision(survivor, left=left)
+    conflicts: list[Item] = []
+    absorbed: dict[int, Person] = {}
+    for item in rest:
+        others = item.owners - {survivor.root_pk} if survivor else item.owners
+        if not item.rows:
+            decision.unknown.append(item)
+        elif not others:
+            decision.known.append(item)
+        elif on_conflict == "merge" or (
+            on_conflict == "absorb" and counts(item) and not any(people[root].established for root in others)
+        ):
+            absorbed.update({root: people[root] for root in others})
+            decision.known.append(item)
+        elif (verified or item.identifier.verified) and not any(_has_claim(people[root], item) for root in others):
+            decision.taken.append(item)
+        else:
+            conflicts.append(item)
+    if conflicts:
+        # Several known owners and nobody chosen by the caller: each of them is one side of the conflict.
+        raise _conflict(conflicts if given else [item for item in rest if item.rows], people, on_conflict)
+    decision.absorbed = sorted(absorbed.values(), key=lambda person: (person.created_at, person.root_pk))
+    if on_conflict == "absorb" and any(item.identifier.type != ANONYMOUS for item in rest):
+        # What a visitor did before signing in joins the person; the next visitor of a shared device starts afresh.
+        decision.promoted = [
+            item
+            for item in decision.known
+            if item.identifier.type == ANONYMOUS and not any(people[root].established for root in item.owners)
+        ]
+        decision.known = [item for item in decision.known if item not in decision.promoted]
+    return decision
+
+
+def _must_be_left(item: Item, people: dict[int, Person], given: Person | None) -> bool:
+    # A shared device: its identifier must not tie whoever uses it next to this person.
+    if item.identifier.type != ANONYMOUS:
+        return False
+    others = item.owners - {given.root_pk} if given else item.owners
+    return not item.rows or any(people[root].established for root in others)
+
+
+def _choose_survivor(people: Sequence[Person]) -> Person | None:
+    return min(people, key=lambda one: (not one.established, one.created_at, one.root_pk), default=None)
+
+
+def _has_claim(owner: Person, item: Item) -> bool:
+    """Tell whether ``owner`` keeps its identifier against proof.
+
+    Pre-hijacking: somebody writes in first under the victim's e-mail address, unverified, and waits for the victim's
+    data to join. Whoever proves the address gets it, without anything of that user.
+    """
+    return owner.established or owner.verified or any(row.verified_at is not None for row in item.rows)
+
+
+def _conflict(items: Sequence[Item], people: dict[int, Person], on_conflict: OnConflict) -> IdentifierConflictError:
+    conflicts = [
+        {"identifier": item.shown, "type": item.identifier.type, "muxi_user_id": people[root].public_id}
+        for item in items
+        for root in sorted(item.owners)
+    ]
+    names = ", ".join(f"{one['identifier']} belongs to {one['muxi_user_id']}" for one in conflicts)
+    mend = (
+        'on_conflict="merge" joins any users'
+        if on_conflict == "absorb"
+        else 'on_conflict="absorb" joins users that only first contact has made, "merge" joins any'
+    )
+    return IdentifierConflictError(f"Nothing was linked: {names}; {mend}.", conflicts=conflicts)
+
+
+def _check_limits(tx: Transaction, decision: Decision) -> None:
+    fresh = [*decision.unknown, *decision.taken]
+    gains_type = [item for item in decision.known if _gains_type(item)]
+    if not fresh and not decision.absorbed and not gains_type:
+        return
+    people = [*decision.absorbed, *([decision.survivor] if decision.survivor else [])]
+    held = count_live(tx, [pk for person in people for pk in person.member_pks])
+    for item in decision.promoted:
+        held[ANONYMOUS] -= 1
+    for item in gains_type:
+        held[None] -= 1
+    for item in [*fresh, *gains_type]:
+        held[item.identifier.type] = held.get(item.identifier.type, 0) + 1
+    check_limits(tx.rules.max_per_user, {kind: tx.rules.rule(kind).max_per_user for kind in held}, held)
+
+
+def _gains_type(item: Item) -> bool:
+    return item.rows[0].type is None and item.identifier.type is not None
+
+
+def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> None:
+    """Give a known identifier what the link adds: a type, proof, another expiry. Nothing is taken away."""
+    row, new = item.rows[0], item.identifier
+    values: dict[str, object] = {}
+    if _gains_type(item):
+        values.update(type=new.type, scope=new.scope, value=new.value, secret=new.secret)
+        if new.secret:
+            values["spelling"] = new.spelling  # the hint: what was kept in clear as an ordinary identifier goes
+    if new.expires_at is not None and microseconds(new.expires_at) != row.expires_at:
+        values["expires_at"] = new_identifier(new, row.bucket, tx.now, verified).expires_at
+    if new.metadata is not None:
+        values["metadata"] = json.dumps(new.metadata, sort_keys=True)
+    if (verified or new.verified) and row.verified_at is None:
+        values["verified_at"] = tx.now
+        values["source"] = func.coalesce(tx.change.source, table.c.source)
+    if not values:
+        return
+    tx.fence.buckets([row.bucket])
+    tx.connection.execute(
+        update(table).where(table.c.formation_id == tx.formation_id, table.c.pk == row.pk).values(**values)
+    )
+    record(tx, Event.IDENTIFIER_UPDATE, survivor.public_id, identifier_pk=row.pk)
+
+
+def _retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:
+    retire(tx, rows)
+    tx.touch(sorted({row.root_pk for row in rows if row.root_pk is not None}))
+
+
+def retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:
+    """Tombstone rows: the identifier means nobody any more; what was recorded through it stays where it is."""
+    if not rows:
+        return
+    tx.fence.buckets(row.bucket for row in rows)
+    tx.connection.execute(
+        update(table)
+        .where(table.c.formation_id == tx.formation_id, table.c.pk.in_([row.pk for row in rows]))
+        .values(unlinked_at=tx.now)
+    )
+    for row in rows:
+        assert row.public_id is not None
+        record(tx, Event.IDENTIFIER_UNLINK, row.public_id, identifier_pk=row.pk)
+
+

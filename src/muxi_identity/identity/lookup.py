@@ -1,0 +1,229 @@
+"""Look-ups: from an identifier to a person, through the cache and around it.
+
+Misses that arrive while a look-up is under way wait for the next one, which asks for all of them in one statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from muxi_identity.errors import UserNotFoundError
+from muxi_identity.identifiers import Identifier, PublicId, hint
+from muxi_identity.identity.cache import Hit, IdentityCache, Token
+from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.matching import choose, revoked
+from muxi_identity.storage.database import Database
+from muxi_identity.storage.rows import BucketRow
+
+BATCH = 512
+Reference = Identifier | PublicId
+
+
+class Answer(NamedTuple):
+    """What a look-up brought. ``hit=None``: unknown; ``revoked``: unknown for ever."""
+
+    hit: Hit | None
+    shown: str
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A look-up under way, and who waits for its answer too."""
+
+    token: Token
+    waiting: list[asyncio.Future[list[BucketRow]]] = field(default_factory=list)
+
+
+class Lookup:
+    """Answers look-ups of one formation on one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        formation_id: str,
+        cache: IdentityCache,
+        bucket: BucketKey,
+        clock: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._formation_id = formation_id
+        self._cache = cache
+        self._bucket = bucket
+        self._clock = clock
+        self._flights: dict[bytes, _Flight] = {}
+        self._next: dict[bytes, _Flight] = {}
+        self._busy = False
+        self._draining: asyncio.Task[None] | None = None
+
+    async def find(self, reference: Reference, *, fresh: bool = False) -> Answer:
+        """Look ``reference`` up. ``fresh`` goes around the cache, and neither joins another look-up nor is cached.
+
+        Raises:
+            AmbiguousIdentifierError: It is untyped and several people have it.
+            StorageUnavailableError: The database does not answer.
+        """
+        if isinstance(reference, PublicId):
+            return await self._find_user(reference.user_id, fresh=fresh)
+        bucket = self._bucket(reference.fold)
+        if not fresh and (answer := self._cached(reference, bucket)) is not None:
+            return answer
+        self._cache.misses += 1
+        # Both are read before the look-up begins: whatever changes after this makes its answer uncacheable.
+        token = self._cache.bucket_tokens.take(bucket)
+        generation = self._cache.member_tokens.generation
+        if self._database.inline:
+            rows = self._database.look_up_now(self._formation_id, bucket)
+        elif fresh:
+            rows = await self._database.look_up(self._formation_id, [bucket])
+        else:
+            rows = await self._coalesced(bucket, token)
+        now = self._clock()
+        choice = choose(rows, reference, now)
+        if choice is None:
+            return Answer(None, reference.shown, revoked=revoked(rows, reference, now))
+        row = choice.row
+        assert row.user_pk is not None
+        assert row.root_pk is not None
+        assert row.public_id is not None
+        hit = Hit(row.pk, row.user_pk, row.root_pk, row.public_id)
+        if choice.certain and not fresh:
+            seconds = None if row.expires_at is None else (row.expires_at - now) / 1e6
+            # A secret passed bare is known for one only now. It is cached by its bucket: the clear text stays out.
+            key = _secret_key(bucket, reference) if row.secret else plain_key(reference)
+            self._cache.put(key, hit, token, generation, seconds=seconds)
+        return Answer(hit, row.spelling if row.secret else reference.shown)
+
+    def _cached(self, reference: Identifier, bucket: bytes) -> Answer | None:
+        if not reference.secret and (hit := self._cache.get(plain_key(reference))) is not None:
+            return Answer(hit, reference.shown)
+        if (reference.secret or reference.guessed) and (hit := self._cache.get(_secret_key(bucket, reference))):
+            return Answer(hit, hint(reference.fold))
+        return None
+
+    async def _find_user(self, user_id: str, *, fresh: bool) -> Answer:
+        if not fresh and (hit := self._cache.get(user_id)) is not None:
+            return Answer(hit, user_id)
+        self._cache.misses += 1
+        token = self._cache.bucket_tokens.take(user_id)
+        generation = self._cache.member_tokens.generation
+        found = await self._database.find_members(self._formation_id, [user_id])
+        if not found:
+            raise UserNotFoundError(
+                f"There is no user {user_id} in this formation; create_user(user_id={user_id!r}) makes one.",
+                user_id=user_id,
+            )
+        (row,) = found
+        hit = Hit(None, row.pk, row.root_pk, row.root_public_id)
+        if not fresh:
+            self._cache.put(user_id, hit, token, generation)
+        return Answer(hit, user_id)
+
+    async def _coalesced(self, bucket: bytes, token: Token) -> list[BucketRow]:
+        while True:
+            flight = self._flights.get(bucket)
+            if flight is not None and flight.token is token and token.alive:
+                # It began before this call, but nothing has changed since then.
+                shared = await self._wait(flight)
+            elif self._busy:
+                shared = await self._wait(self._next.setdefault(bucket, _Flight(token)))
+            else:
+                return await self._lead(bucket, token)
+            if shared is not None:
+                return shared
+
+    async def _wait(self, flight: _Flight) -> list[BucketRow] | None:
+        future: asyncio.Future[list[BucketRow]] = asyncio.get_running_loop().create_future()
+        flight.waiting.append(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled() and not _being_cancelled():
+                return None  # whoever led the look-up was cancelled, not this caller: ask again
+            raise
+
+    async def _lead(self, bucket: bytes, token: Token) -> list[BucketRow]:
+        self._busy = True
+        flight = self._flights[bucket] = _Flight(token)
+        try:
+            rows = await self._database.look_up(self._formation_id, [bucket])
+        except BaseException as error:
+            _fail([flight], error)
+            raise
+        else:
+            _answer(flight, rows)
+            return rows
+        finally:
+            self._flights.clear()
+            self._busy = False
+            if self._next:
+                self._busy = True
+                self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Look up what has gathered, a batch at a time, until nobody waits."""
+        try:
+            while self._next:
+                batch = dict(list(self._next.items())[:BATCH])
+                for bucket in batch:
+                    del self._next[bucket]
+                # A look-up that begins now is later than every token in it, so an answer is as fresh as each asked.
+                self._flights = batch
+                try:
+                    rows = await self._database.look_up(self._formation_id, list(batch))
+                except BaseException as error:
+                    _fail(batch.values(), error)
+                    if isinstance(error, asyncio.CancelledError):
+                        raise
+                else:
+                    by_bucket: dict[bytes, list[BucketRow]] = {bucket: [] for bucket in batch}
+                    for row in rows:
+                        by_bucket[row.bucket].append(row)
+                    for bucket, flight in batch.items():
+                        _answer(flight, by_bucket[bucket])
+        finally:
+            self._flights = {}
+            self._busy = False
+
+    async def close(self) -> None:
+        """Let the look-ups under way end."""
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+
+
+def plain_key(reference: Identifier) -> Hashable:
+    """Return the key that an identifier which is no secret is cached under."""
+    if reference.guessed:
+        return reference.spelling
+    if reference.scope is None:
+        return (reference.spelling, reference.type)
+    return (reference.spelling, reference.type, reference.scope)
+
+
+def _secret_key(bucket: bytes, reference: Identifier) -> Hashable:
+    return (bucket, reference.type, reference.scope)
+
+
+def _answer(flight: _Flight, rows: list[BucketRow]) -> None:
+    for future in flight.waiting:
+        if not future.done():
+            future.set_result(rows)
+
+
+def _fail(flights: Iterable[_Flight], error: BaseException) -> None:
+    for flight in flights:
+        for future in flight.waiting:
+            if future.done():
+                continue
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(error)
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

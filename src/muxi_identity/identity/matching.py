@@ -1,0 +1,88 @@
+"""Which row of a bucket an identifier means. Pure.
+
+A typed look-up is exact; an untyped one is a guess that is answered only where it can mean one person. In a link, an
+untyped and a typed identifier of the same spelling are the same identifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from muxi_identity.errors import AmbiguousIdentifierError
+from muxi_identity.identifiers import Identifier, same_value
+from muxi_identity.storage.rows import BucketRow
+
+
+class Choice(NamedTuple):
+    """The row that an identifier means. ``certain`` is false where rows of several members of one person matched:
+    such an answer must not be cached, since an unmerge would make it ambiguous."""
+
+    row: BucketRow
+    certain: bool
+
+
+def choose(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> Choice | None:
+    """Return what a look-up of ``identifier`` finds among the rows of its bucket, None where it is unknown.
+
+    Raises:
+        AmbiguousIdentifierError: Several people have it.
+    """
+    live = [row for row in rows if row.live(now)]
+    if identifier.guessed:
+        untyped = [row for row in live if row.type is None and row.value == identifier.value]
+        found = untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]
+    else:
+        found = [row for row in live if _is_exactly(identifier, row, any_scope=identifier.scope is None)]
+    if not found:
+        return None
+    if len({row.root_pk for row in found}) > 1:
+        raise _ambiguous(identifier, found)
+    return Choice(found[0], certain=len({row.user_pk for row in found}) == 1)
+
+
+def same_identifier(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> list[BucketRow]:
+    """Return the live rows that a *link* of ``identifier`` takes for it, the one to be kept first.
+
+    Raises:
+        AmbiguousIdentifierError: It is untyped, and several people have its spelling under types.
+    """
+    if identifier.guessed:
+        choice = choose(rows, identifier, now)
+        return [choice.row] if choice else []
+    live = [row for row in rows if row.live(now)]
+    exact = [row for row in live if _is_exactly(identifier, row, any_scope=False)]
+    untyped = [row for row in live if row.type is None and _would_be(identifier, row)]
+    return exact + untyped
+
+
+def revoked(rows: Iterable[BucketRow], identifier: Identifier, now: int) -> bool:
+    """Tell whether ``identifier`` is a secret that was unlinked or has expired: unknown for ever, and never new."""
+    return any(
+        row.secret and not row.live(now) and (identifier.guessed or row.type == identifier.type) for row in rows
+    )
+
+
+def _is_exactly(identifier: Identifier, row: BucketRow, *, any_scope: bool) -> bool:
+    if row.type != identifier.type or not (any_scope or row.scope == identifier.scope):
+        return False
+    return row.secret or row.value == identifier.value
+
+
+def _is_spelling_of(identifier: Identifier, row: BucketRow) -> bool:
+    # Of a secret only the bucket is kept, and only the very same spelling leads to it.
+    return row.secret or same_value(identifier.spelling, row.type, row.value)
+
+
+def _would_be(identifier: Identifier, row: BucketRow) -> bool:
+    return identifier.secret or same_value(row.spelling, identifier.type, identifier.value)
+
+
+def _ambiguous(identifier: Identifier, rows: Iterable[BucketRow]) -> AmbiguousIdentifierError:
+    kinds = sorted({f"{row.type}/{row.scope}" if row.scope else str(row.type) for row in rows})
+    which = "scope" if not identifier.guessed else "type"
+    return AmbiguousIdentifierError(
+        f"{identifier.shown!r} is known of several people, as {', '.join(kinds)}: pass the {which} with it.",
+        identifier=identifier.shown,
+        types=kinds,
+    )

@@ -1,0 +1,123 @@
+"""Inserting identifiers: the slots that make creation race-free, and the limits.
+
+``(formation, bucket, slot)`` is unique, and a new row takes the slot after the highest. Of two transactions that read
+the same bucket and insert into it, one is refused and starts again, now seeing the other's row. A unique key on the
+identifier itself could not do this: an untyped and a typed spelling of it are different rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, insert, select
+
+from muxi_identity.errors import IdentifierLimitError, InvalidRequestError
+from muxi_identity.identifiers import Identifier
+from muxi_identity.identity.history import Event, record
+from muxi_identity.identity.transaction import Member, Transaction
+from muxi_identity.models import microseconds
+from muxi_identity.storage.rows import NewIdentifier
+from muxi_identity.storage.tables import identifiers as table
+
+
+def new_identifier(identifier: Identifier, bucket: bytes, now: int, verified: bool) -> NewIdentifier:
+    """Return the row of an identifier that is linked now.
+
+    Raises:
+        InvalidRequestError: It has expired already.
+    """
+    expires_at = None if identifier.expires_at is None else microseconds(identifier.expires_at)
+    if expires_at is not None and expires_at <= now:
+        raise InvalidRequestError(f"expires_at of {identifier.shown!r} has passed; give it a time to come.")
+    return NewIdentifier(
+        bucket=bucket,
+        type=identifier.type,
+        scope=identifier.scope,
+        value=identifier.value,
+        spelling=identifier.spelling,
+        secret=identifier.secret,
+        metadata=None if identifier.metadata is None else json.dumps(identifier.metadata, sort_keys=True),
+        verified_at=now if verified or identifier.verified else None,
+        expires_at=expires_at,
+    )
+
+
+def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Member, user_id: str) -> None:
+    """Insert rows under ``owner``, each at the next slot of its bucket. ``user_id`` is who the history names.
+
+    Raises:
+        RaceLost: Somebody inserted into one of the buckets meanwhile.
+    """
+    if not new:
+        return
+    slots = _next_slots(tx, {row.bucket for row in new})
+    # A plain new spelling can make no cached answer wrong; one that joins others in its bucket can.
+    tx.fence.buckets(bucket for bucket, slot in slots.items() if slot > 0)
+    keys = tx.new_keys(len(new))
+    values = []
+    for pk, row in zip(keys, new, strict=True):
+        values.append(
+            {
+                "formation_id": tx.formation_id,
+                "pk": pk,
+                "user_pk": owner.pk,
+                "slot": slots[row.bucket],
+                "source": tx.change.source,
+                "linked_at": tx.now,
+                **{name: getattr(row, name) for name in NewIdentifier.__slots__},
+            }
+        )
+        slots[row.bucket] += 1
+    # In bucket order: two links of the same identifiers in another order would wait for each other for ever.
+    tx.connection.execute(insert(table), sorted(values, key=lambda value: (value["bucket"], value["slot"])))
+    for pk in keys:
+        record(tx, Event.IDENTIFIER_LINK, user_id, identifier_pk=pk)
+
+
+def _next_slots(tx: Transaction, buckets: set[bytes]) -> dict[bytes, int]:
+    statement = (
+        select(table.c.bucket, func.max(table.c.slot))
+        .where(table.c.formation_id == tx.formation_id, table.c.bucket.in_(sorted(buckets)))
+        .group_by(table.c.bucket)
+    )
+    highest = {row[0]: row[1] for row in tx.connection.execute(statement)}
+    return {bucket: highest.get(bucket, -1) + 1 for bucket in buckets}
+
+
+def count_live(tx: Transaction, member_pks: Sequence[int]) -> dict[str | None, int]:
+    """Return how many live identifiers these members have, by type."""
+    statement = (
+        select(table.c.type, func.count())
+        .where(
+            table.c.formation_id == tx.formation_id,
+            table.c.user_pk.in_(member_pks),
+            table.c.unlinked_at.is_(None),
+            table.c.expires_at.is_(None) | (table.c.expires_at > tx.now),
+        )
+        .group_by(table.c.type)
+    )
+    return {row[0]: row[1] for row in tx.connection.execute(statement)}
+
+
+def check_limits(limit: int, caps: Mapping[str | None, int | None], held: Mapping[str | None, int]) -> None:
+    """Check what a person would hold against ``limit`` for all, and ``caps`` for each type.
+
+    Raises:
+        IdentifierLimitError: Naming the first limit that is passed.
+    """
+    if sum(held.values()) > limit:
+        raise IdentifierLimitError(
+            f"A person may have {limit} identifiers; unlink some, or raise identity.max_identifiers_per_user.",
+            limit=limit,
+            type=None,
+        )
+    for kind, number in held.items():
+        cap = caps.get(kind)
+        if cap is not None and number > cap:
+            raise IdentifierLimitError(
+                f"A person may have {cap} identifier(s) of type {kind}; unlink one, or raise "
+                f"identity.types.{kind}.max_per_user.",
+                limit=cap,
+                type=kind,
+            )
