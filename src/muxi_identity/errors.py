@@ -9,7 +9,8 @@
     ├── AmbiguousIdentifierError        AMBIGUOUS_IDENTIFIER
     ├── NotFoundError
     │   ├── UserNotFoundError           USER_NOT_FOUND
-    │   └── IdentifierNotFoundError     IDENTIFIER_NOT_FOUND
+    │   ├── IdentifierNotFoundError     IDENTIFIER_NOT_FOUND
+    │   └── SessionNotFoundError        SESSION_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -17,7 +18,8 @@
     │   ├── MergeConflictError          MERGE_CONFLICT
     │   ├── UserExistsError             USER_EXISTS
     │   └── IdentityChangedError        IDENTITY_CHANGED   (retryable)
-    └── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
+    ├── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
+    └── ClientClosedError               CLIENT_CLOSED
 
 ``code`` is stable and is what travels on the wire; ``details`` holds the keyword attributes in the shape of
 the wire. A message never carries a secret, an internal key or another person's identifier that the caller
@@ -99,6 +101,12 @@ class IdentifierNotFoundError(NotFoundError):
     code = "IDENTIFIER_NOT_FOUND"
 
 
+class SessionNotFoundError(NotFoundError):
+    """The identifier that was named has no such session; another identifier's is none of its."""
+
+    code = "SESSION_NOT_FOUND"
+
+
 class ConflictError(MuxiError):
     """The request contradicts what is stored; nothing was written."""
 
@@ -153,3 +161,9 @@ class StorageUnavailableError(MuxiError):
 
     code = "STORAGE_UNAVAILABLE"
     retryable = True
+
+
+class ClientClosedError(MuxiError):
+    """The client was closed before this call; make another one."""
+
+    code = "CLIENT_CLOSED"

@@ -113,11 +113,21 @@ class DeleteResult(TypedDict):
     rows_deleted: int
 
 
-class ChatMessage(TypedDict):
+class SessionMessage(TypedDict):
     """One message: ``role`` is ``"user"`` or ``"assistant"``."""
 
     role: str
     content: str
+    created_at: str
+
+
+class SessionMessages(TypedDict):
+    """What one session holds, oldest message first. ``has_more`` is true where there is more than this."""
+
+    session_id: str
+    messages: list[SessionMessage]
+    count: int
+    has_more: bool
 
 
 class ChatReply(dict[str, Any]):

@@ -10,7 +10,7 @@ from muxi_identity.storage.errors import GuardRefused
 from muxi_identity.storage.tables import identifiers, users
 
 
-def check_still_theirs(tx: Transaction, hit: Hit) -> None:
+def hold_theirs(tx: Transaction, hit: Hit) -> None:
     """Hold the caller's identifier under its member until the transaction ends.
 
     The share lock meets an unlink, a split or a delete that is under way: whichever commits first, the other sees it.
@@ -20,8 +20,23 @@ def check_still_theirs(tx: Transaction, hit: Hit) -> None:
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
+    _check(tx, hit, lock=tx.database.lock_rows)
+
+
+def check_theirs(tx: Transaction, hit: Hit) -> None:
+    """Check, in the snapshot of a reading transaction, that the caller's identifier is its member's.
+
+    A cached mapping may be wrong; what is read after this, in the same snapshot, is the right person's.
+
+    Raises:
+        GuardRefused: It is not, or no longer, that member's.
+    """
+    _check(tx, hit, lock=False)
+
+
+def _check(tx: Transaction, hit: Hit, *, lock: bool) -> None:
     user = select(users.c.pk).where(tx.users_where(users.c.pk == hit.member_pk))
-    if tx.database.lock_rows:
+    if lock:
         user = user.with_for_update(read=True, key_share=True)
     if tx.connection.execute(user).scalar() is None:
         raise GuardRefused
@@ -34,7 +49,7 @@ def check_still_theirs(tx: Transaction, hit: Hit) -> None:
         identifiers.c.unlinked_at.is_(None),
         or_(identifiers.c.expires_at.is_(None), identifiers.c.expires_at > tx.now),
     )
-    if tx.database.lock_rows:
+    if lock:
         identifier = identifier.with_for_update(read=True)
     if tx.connection.execute(identifier).scalar() is None:
         raise GuardRefused

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``role`` is ``"user"`` or ``"assistant"``."""
+    """One message. ``role`` is ``"user"`` or ``"assistant"``; ``at`` is in microseconds, None while it is new."""
 
     role: str
     content: str
+    at: int | None = None

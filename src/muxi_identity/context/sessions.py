@@ -32,14 +32,12 @@ def current_session(tx: Transaction, hit: Hit, idle_seconds: float) -> str | Non
 def read_messages(tx: Transaction, hit: Hit, session_id: str) -> list[Message]:
     """Return the messages of one session of the caller's identifier, oldest first."""
     statement = (
-        select(messages.c.role, messages.c.content)
-        .join(
-            sessions, (sessions.c.formation_id == messages.c.formation_id) & (sessions.c.pk == messages.c.session_pk)
-        )
+        select(messages.c.role, messages.c.content, messages.c.created_at)
+        .join(sessions, (sessions.c.formation_id == messages.c.formation_id) & (sessions.c.pk == messages.c.session_pk))
         .where(_of(tx, hit), sessions.c.session_id == session_id)
         .order_by(messages.c.created_at, messages.c.pk)
     )
-    return [Message(row.role, row.content) for row in tx.connection.execute(statement)]
+    return [Message(row.role, row.content, row.created_at) for row in tx.connection.execute(statement)]
 
 
 def append_messages(tx: Transaction, hit: Hit, session_id: str, new: Sequence[Message], most: int) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.cache import Hit
-from muxi_identity.identity.matching import choose, revoked
+from muxi_identity.identity.matching import choose, hit_of, revoked
 from muxi_identity.identity.people import new_user
 from muxi_identity.identity.slots import insert_identifiers, new_identifier
 from muxi_identity.identity.transaction import Member, Transaction
-from muxi_identity.storage.rows import BucketRow
 
 
 def first_contact(tx: Transaction, identifier: Identifier) -> tuple[Hit, bool] | None:
@@ -25,7 +24,7 @@ def first_contact(tx: Transaction, identifier: Identifier) -> tuple[Hit, bool] |
     rows = tx.bucket_rows([bucket])[bucket]
     choice = choose(rows, identifier, tx.now)
     if choice is not None:
-        return _hit(choice.row), False
+        return hit_of(choice.row), False
     if revoked(rows, identifier, tx.now):
         return None
     person = new_user(tx, established=False)
@@ -33,11 +32,4 @@ def first_contact(tx: Transaction, identifier: Identifier) -> tuple[Hit, bool] |
     insert_identifiers(tx, [new_identifier(identifier, bucket, tx.now, verified=False)], owner, person.public_id)
     made = choose(tx.bucket_rows([bucket])[bucket], identifier, tx.now)
     assert made is not None
-    return _hit(made.row), True
-
-
-def _hit(row: BucketRow) -> Hit:
-    assert row.user_pk is not None
-    assert row.root_pk is not None
-    assert row.public_id is not None
-    return Hit(row.pk, row.user_pk, row.root_pk, row.public_id)
+    return hit_of(made.row), True

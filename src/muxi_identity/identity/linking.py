@@ -32,6 +32,7 @@ from muxi_identity.storage.rows import BucketRow
 from muxi_identity.storage.tables import identifiers as table
 
 OnConflict = Literal["raise", "absorb", "merge"]
+MODES: tuple[OnConflict, ...] = ("raise", "absorb", "merge")
 ANONYMOUS = "anonymous"
 
 
@@ -309,10 +310,8 @@ def _check_limits(tx: Transaction, decision: Decision) -> None:
         return
     people = [*decision.absorbed, *([decision.survivor] if decision.survivor else [])]
     held = count_live(tx, [pk for person in people for pk in person.member_pks])
-    for item in decision.promoted:
-        held[ANONYMOUS] -= 1
-    for item in gains_type:
-        held[None] -= 1
+    held[ANONYMOUS] = held.get(ANONYMOUS, 0) - len(decision.promoted)
+    held[None] = held.get(None, 0) - len(gains_type)
     for item in [*fresh, *gains_type]:
         held[item.identifier.type] = held.get(item.identifier.type, 0) + 1
     check_limits(tx.rules.max_per_user, {kind: tx.rules.rule(kind).max_per_user for kind in held}, held)
@@ -364,5 +363,3 @@ def retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:
     for row in rows:
         assert row.public_id is not None
         record(tx, Event.IDENTIFIER_UNLINK, row.public_id, identifier_pk=row.pk)
-
-

@@ -14,7 +14,7 @@ from muxi_identity.errors import UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, hint
 from muxi_identity.identity.cache import Hit, IdentityCache, Token
 from muxi_identity.identity.keys import BucketKey
-from muxi_identity.identity.matching import choose, revoked
+from muxi_identity.identity.matching import choose, hit_of, revoked
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.rows import BucketRow
 
@@ -86,10 +86,7 @@ class Lookup:
         if choice is None:
             return Answer(None, reference.shown, revoked=revoked(rows, reference, now))
         row = choice.row
-        assert row.user_pk is not None
-        assert row.root_pk is not None
-        assert row.public_id is not None
-        hit = Hit(row.pk, row.user_pk, row.root_pk, row.public_id)
+        hit = hit_of(row)
         if choice.certain and not fresh:
             seconds = None if row.expires_at is None else (row.expires_at - now) / 1e6
             # A secret passed bare is known for one only now. It is cached by its bucket: the clear text stays out.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from muxi_identity.errors import AmbiguousIdentifierError
 from muxi_identity.identifiers import Identifier, same_value
+from muxi_identity.identity.cache import Hit
 from muxi_identity.storage.rows import BucketRow
 
 
@@ -41,6 +42,14 @@ def choose(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> Choic
     return Choice(found[0], certain=len({row.user_pk for row in found}) == 1)
 
 
+def hit_of(row: BucketRow) -> Hit:
+    """Return what a live row says: identifier, member and root."""
+    assert row.user_pk is not None
+    assert row.root_pk is not None
+    assert row.public_id is not None
+    return Hit(row.pk, row.user_pk, row.root_pk, row.public_id)
+
+
 def same_identifier(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> list[BucketRow]:
     """Return the live rows that a *link* of ``identifier`` takes for it, the one to be kept first.
 
@@ -58,9 +67,7 @@ def same_identifier(rows: Sequence[BucketRow], identifier: Identifier, now: int)
 
 def revoked(rows: Iterable[BucketRow], identifier: Identifier, now: int) -> bool:
     """Tell whether ``identifier`` is a secret that was unlinked or has expired: unknown for ever, and never new."""
-    return any(
-        row.secret and not row.live(now) and (identifier.guessed or row.type == identifier.type) for row in rows
-    )
+    return any(row.secret and not row.live(now) and (identifier.guessed or row.type == identifier.type) for row in rows)
 
 
 def _is_exactly(identifier: Identifier, row: BucketRow, *, any_scope: bool) -> bool:

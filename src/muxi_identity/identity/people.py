@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 
 from muxi_identity.errors import InvalidRequestError, MergeConflictError, UserExistsError, UserNotFoundError
 from muxi_identity.identity.history import Event, record
-from muxi_identity.identity.transaction import Member, Person, Transaction
+from muxi_identity.identity.transaction import Person, Transaction
 from muxi_identity.models import DeleteResult, IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import OWNED_TABLES, history, identifiers, merges, users
@@ -60,17 +60,17 @@ def is_taken_id(error: ConstraintViolated) -> bool:
     return error.constraint == "uq_users_public_id"
 
 
-def get_user(tx: Transaction, member: Member) -> UserRecord:
-    """Return the record of the person that ``member`` belongs to.
+def get_user(tx: Transaction, root_pk: int, *, asked_by_merged_id: bool = False) -> UserRecord:
+    """Return the record of the person of a root.
 
     Raises:
         UserNotFoundError: It is gone.
     """
-    records = _records(tx, [member.root_pk])
+    records = _records(tx, [root_pk])
     if not records:
         raise UserNotFoundError("The user was deleted.")
     found = records[0]
-    if member.pk != member.root_pk:
+    if asked_by_merged_id:
         found["merged_into"] = found["muxi_user_id"]
     return found
 
@@ -140,9 +140,7 @@ def _records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:
             one["merged_users"].append(row.public_id)
     counts = (
         select(users.c.root_pk, func.count())
-        .join(
-            identifiers, (identifiers.c.formation_id == users.c.formation_id) & (identifiers.c.user_pk == users.c.pk)
-        )
+        .join(identifiers, (identifiers.c.formation_id == users.c.formation_id) & (identifiers.c.user_pk == users.c.pk))
         .where(tx.users_where(users.c.root_pk.in_(root_pks)), *_live(tx))
         .group_by(users.c.root_pk)
     )
@@ -182,7 +180,7 @@ def identifiers_of(tx: Transaction, root_pk: int) -> list[IdentifierRecord]:
     ]
 
 
-def delete_user(tx: Transaction, member: Member, *, include_merged: bool) -> DeleteResult:
+def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> DeleteResult:
     """Delete a person: root, members, identifiers and every user-owned row.
 
     What stays: history rows, which hold ids alone (their free-text reasons go), and the tombstones of secrets, so
@@ -192,12 +190,11 @@ def delete_user(tx: Transaction, member: Member, *, include_merged: bool) -> Del
         MergeConflictError: Other users are merged into it and ``include_merged`` is false.
         RaceLost: Somebody wrote under the person meanwhile.
     """
-    person = tx.lock_people([member.root_pk])[member.root_pk]
+    person = tx.lock_people([root_pk])[root_pk]
     merged = _merged_public_ids(tx, person)
     if merged and not include_merged:
         raise MergeConflictError(
-            f"{person.public_id} is one person with {', '.join(merged)}; "
-            "pass include_merged=True to delete them all.",
+            f"{person.public_id} is one person with {', '.join(merged)}; pass include_merged=True to delete them all.",
             user_id=person.public_id,
             merged_users=merged,
         )

@@ -67,15 +67,11 @@ class Transaction:
         """Read the rows of these buckets that are live or tombstones of secrets, by slot."""
         wanted = sorted(set(buckets))
         statement = (
-            select(
-                *(identifiers.c[name] for name in BucketRow._fields[:11]), _member.c.root_pk, _root.c.public_id
-            )
+            select(*(identifiers.c[name] for name in BucketRow._fields[:11]), _member.c.root_pk, _root.c.public_id)
             .select_from(
                 identifiers.outerjoin(
                     _member,
-                    and_(
-                        _member.c.formation_id == identifiers.c.formation_id, _member.c.pk == identifiers.c.user_pk
-                    ),
+                    and_(_member.c.formation_id == identifiers.c.formation_id, _member.c.pk == identifiers.c.user_pk),
                 ).outerjoin(
                     _root, and_(_root.c.formation_id == _member.c.formation_id, _root.c.pk == _member.c.root_pk)
                 )
@@ -89,7 +85,7 @@ class Transaction:
         )
         rows: dict[bytes, list[BucketRow]] = {bucket: [] for bucket in wanted}
         for row in self.connection.execute(statement):
-            rows[row.bucket].append(BucketRow(*row))
+            rows[row.bucket].append(BucketRow._make(row))
         return rows
 
     def find_member(self, public_id: str) -> Member | None:
@@ -123,7 +119,9 @@ class Transaction:
         rows = self.connection.execute(members).all()
         for row in rows:
             if row.pk == row.root_pk:
-                people[row.pk] = Person(row.pk, row.public_id, row.created_at, established=False, verified=False, member_pks=[])
+                people[row.pk] = Person(
+                    row.pk, row.public_id, row.created_at, established=False, verified=False, member_pks=[]
+                )
         if set(people) != set(wanted):
             raise RaceLost
         for row in rows:
@@ -134,7 +132,7 @@ class Transaction:
             people[root_pk].verified = True
         return people
 
-    def _roots_with_proof(self, root_pks: Sequence[int]) -> Select[tuple[int]]:
+    def _roots_with_proof(self, root_pks: Sequence[int]) -> Select[int]:
         return (
             select(users.c.root_pk)
             .join(

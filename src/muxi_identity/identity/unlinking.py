@@ -5,7 +5,7 @@ from __future__ import annotations
 from muxi_identity.errors import IdentifierNotFoundError, LastIdentifierError
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.linking import retire
-from muxi_identity.identity.matching import choose
+from muxi_identity.identity.matching import choose, hit_of
 from muxi_identity.identity.slots import count_live
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import UnlinkResult
@@ -27,22 +27,21 @@ def unlink(tx: Transaction, identifier: Identifier, *, force: bool) -> UnlinkRes
     if choice is None:
         raise IdentifierNotFoundError("That identifier is not linked to anybody in this formation.")
     row = choice.row
-    assert row.root_pk is not None
-    assert row.public_id is not None
-    person = tx.lock_people([row.root_pk])[row.root_pk]
+    owner = hit_of(row)
+    person = tx.lock_people([owner.root_pk])[owner.root_pk]
     if tx.bucket_rows([bucket])[bucket] != rows:
         raise RaceLost
     shown = row.spelling if row.secret else identifier.shown
     if not force and sum(count_live(tx, person.member_pks).values()) == 1:
         raise LastIdentifierError(
-            f"{shown} is the last identifier of {row.public_id}, who could then be reached by public id alone; "
+            f"{shown} is the last identifier of {owner.public_id}, who could then be reached by public id alone; "
             "pass force=True to unlink it all the same.",
-            user_id=row.public_id,
+            user_id=owner.public_id,
         )
     retire(tx, [row])
-    tx.touch([row.root_pk])
+    tx.touch([owner.root_pk])
     return {
         "identifier": shown,
-        "muxi_user_id": row.public_id,
-        "message": f"{shown} is no longer linked to {row.public_id}.",
+        "muxi_user_id": owner.public_id,
+        "message": f"{shown} is no longer linked to {owner.public_id}.",
     }

@@ -71,9 +71,7 @@ class Database(abc.ABC):
         """Return the users of these public ids, in no order; unknown ones are left out."""
 
     @abc.abstractmethod
-    async def create_person(
-        self, formation_id: str, person: NewPerson, change: Change
-    ) -> CreatedPerson | None:
+    async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
         """Create a user with its identifiers, if none of their buckets is in use; else do nothing.
 
         One round trip and one transaction.

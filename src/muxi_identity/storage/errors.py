@@ -16,24 +16,25 @@ _SQLITE_UNIQUE = {
     "muxi_identifiers.formation_id, muxi_identifiers.bucket, muxi_identifiers.slot": "uq_identifiers_bucket_slot",
     "muxi_users.formation_id, muxi_users.public_id": "uq_users_public_id",
     "muxi_idempotency.formation_id, muxi_idempotency.key": "pk_idempotency",
+    "muxi_formations.formation_id": "pk_formations",
     "index 'uq_sessions_key'": "uq_sessions_key",
 }
 # Somebody else was quicker, or two transactions waited for each other and the server chose this one to give way:
 # the transaction is run again from its beginning.
-_RACES = {"uq_identifiers_bucket_slot", "uq_sessions_key", "pk_idempotency"}
+_RACES = {"pk_formations", "uq_identifiers_bucket_slot", "uq_sessions_key", "pk_idempotency"}
 _RACE_STATES = {"40001", "40P01", "55P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}
 
 
-class RaceLost(Exception):  # noqa: N818 (not a failure: the caller starts again)
+class RaceLost(Exception):
     """The transaction met another one and was rolled back; run it again."""
 
 
-class GuardRefused(Exception):  # noqa: N818 (the caller decides what it means)
+class GuardRefused(Exception):
     """A write named an identifier that is not, or no longer, the member's."""
 
 
-class ConstraintViolated(Exception):  # noqa: N818 (the caller decides what it means)
+class ConstraintViolated(Exception):
     """A named constraint refused the write; ``constraint`` is its name."""
 
     def __init__(self, constraint: str) -> None:
@@ -56,9 +57,7 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(state, str):
         return _translate_postgres(state, getattr(cause, "constraint_name", None), error)
     if isinstance(driver, OSError | asyncio.TimeoutError):
-        return StorageUnavailableError(
-            "The database cannot be reached or did not answer in time; call again later."
-        )
+        return StorageUnavailableError("The database cannot be reached or did not answer in time; call again later.")
     if _is_lost_connection(cause):
         return StorageUnavailableError("The database connection was lost; call again later.")
     return error
@@ -67,9 +66,7 @@ def translate(error: BaseException) -> BaseException:
 def _is_lost_connection(error: object) -> bool:
     # asyncpg is an extra, so its classes are known by name: "connection is closed", "was closed in the middle ...".
     names = {kind.__name__ for kind in type(error).__mro__}
-    return "asyncpg" in type(error).__module__ and bool(
-        names & {"InterfaceError", "ConnectionDoesNotExistError"}
-    )
+    return "asyncpg" in type(error).__module__ and bool(names & {"InterfaceError", "ConnectionDoesNotExistError"})
 
 
 def _translate_sqlite(error: sqlite3.Error) -> BaseException:
@@ -80,16 +77,10 @@ def _translate_sqlite(error: sqlite3.Error) -> BaseException:
         columns = re.sub(r"^.*constraint failed: ", "", str(error))
         return _violated(_SQLITE_UNIQUE.get(columns, columns))
     if name in _SQLITE_BUSY:
-        return StorageUnavailableError(
-            "The database file is busy with another process's writes; call again later."
-        )
+        return StorageUnavailableError("The database file is busy with another process's writes; call again later.")
     if name == "SQLITE_FULL":
-        return StorageUnavailableError(
-            "The disk of the database file is full; free some space and call again."
-        )
-    if name.startswith(
-        ("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB")
-    ):
+        return StorageUnavailableError("The disk of the database file is full; free some space and call again.")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StorageUnavailableError(f"The database file cannot be used ({name}).")
     return error
 
@@ -104,9 +95,7 @@ def _translate_postgres(state: str, constraint: str | None, error: BaseException
     if state in _RACE_STATES:
         return RaceLost()
     if state[:2] in {"08", "53", "57", "58"} or state == "25006":
-        return StorageUnavailableError(
-            f"The database is not available now (SQLSTATE {state}); call again later."
-        )
+        return StorageUnavailableError(f"The database is not available now (SQLSTATE {state}); call again later.")
     return error
 
 

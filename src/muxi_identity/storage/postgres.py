@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import Connection, make_url
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from muxi_identity.errors import ConfigurationError
@@ -101,12 +102,13 @@ class PostgresDatabase(Database):
         self._reading = asyncio.Lock()
 
     async def transact(self, work: Work[T]) -> T:
-        return await self._run(work)
+        return await self._run(work, "READ COMMITTED")
 
     async def read(self, work: Work[T]) -> T:
-        return await self._run(work)
+        # One snapshot for all that is read: what was checked first holds for what is read next.
+        return await self._run(work, "REPEATABLE READ")
 
-    async def _run(self, work: Work[T]) -> T:
+    async def _run(self, work: Work[T], isolation: IsolationLevel) -> T:
         assert self._engine is not None
         for attempt in (1, 2):
             try:
@@ -115,6 +117,7 @@ class PostgresDatabase(Database):
                     if fresh.driver_connection is not None and fresh.driver_connection.is_closed():
                         await connection.invalidate()
                         raise ConnectionResetError
+                    await connection.execution_options(isolation_level=isolation)
                     async with connection.begin():
                         return await connection.run_sync(work)
             except ConnectionResetError:
@@ -122,7 +125,7 @@ class PostgresDatabase(Database):
                 if attempt == 2:
                     raise translate(ConnectionResetError()) from None
             except (sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                raise translate(error) from error
+                raise translate(error) from None
         raise AssertionError("unreachable")
 
     async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
@@ -130,10 +133,10 @@ class PostgresDatabase(Database):
             rows = await self._fetch(LOOK_UP_ONE, formation_id, buckets[0])
         else:
             rows = await self._fetch(LOOK_UP_MANY, formation_id, buckets)
-        return [BucketRow(*row) for row in rows]
+        return [BucketRow._make(row) for row in rows]
 
     async def find_members(self, formation_id: str, public_ids: Sequence[str]) -> list[MemberRow]:
-        return [MemberRow(*row) for row in await self._fetch(FIND_MEMBERS, formation_id, public_ids)]
+        return [MemberRow._make(row) for row in await self._fetch(FIND_MEMBERS, formation_id, public_ids)]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         async with self._reading:
@@ -144,7 +147,7 @@ class PostgresDatabase(Database):
                 except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                     lost = self._reader is None or self._reader.is_closed()
                     if not lost or attempt == 2:
-                        raise translate(error) from error
+                        raise translate(error) from None
                     self._statements.clear()  # a look-up changes nothing: ask again over a new connection
                 else:
                     return rows
@@ -153,15 +156,11 @@ class PostgresDatabase(Database):
     async def _prepare(self, statement: str) -> Any:
         if self._reader is None or self._reader.is_closed():
             self._statements.clear()
-            self._reader = await asyncpg.connect(
-                self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS
-            )
+            self._reader = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
         self._statements[statement] = await self._reader.prepare(statement)
         return self._statements[statement]
 
-    async def create_person(
-        self, formation_id: str, person: NewPerson, change: Change
-    ) -> CreatedPerson | None:
+    async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
         row = await self._write(
             CREATE_PERSON,
             *_columns(formation_id, person, change),
@@ -201,7 +200,7 @@ class PostgresDatabase(Database):
             async with self._pool.acquire() as connection:
                 return await connection.fetchrow(statement, *arguments)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise translate(error) from error
+            raise translate(error) from None
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         drawn = connection.execute(

@@ -20,6 +20,7 @@ class BucketRow(NamedTuple):
     secret: bool
     unlinked_at: int | None
     expires_at: int | None
+    verified_at: int | None
     root_pk: int | None
     public_id: str | None
 

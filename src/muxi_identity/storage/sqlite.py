@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,9 +53,7 @@ class SqliteDatabase(Database):
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
-            raise ConfigurationError(
-                f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed."
-            )
+            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed.")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-write")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-read")
         await self._in_thread(self._writing, self._open_now)
@@ -104,7 +102,7 @@ class SqliteDatabase(Database):
         self._engine = self._reader = self._writing = self._reading = None
         for pool in pools:
             if pool is not None:
-                await asyncio.to_thread(pool.shutdown)
+                await _finish(pool)
         if reader is not None:
             with self._lock:
                 reader.close()
@@ -128,31 +126,29 @@ class SqliteDatabase(Database):
             with self._engine.connect().execution_options(muxi_begin=begin) as connection, connection.begin():
                 return work(connection)
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error) as error:
-            raise translate(error) from error
+            raise translate(error) from None
 
     @staticmethod
-    async def _in_thread(pool: ThreadPoolExecutor | None, work: Any, *args: Any) -> Any:
+    async def _in_thread(pool: ThreadPoolExecutor | None, work: Callable[..., T], *args: Any) -> T:
         assert pool is not None
         return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
 
     def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
-        return [BucketRow(*row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, [bucket])]
+        return [BucketRow._make(row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, [bucket])]
 
     async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
-        return [BucketRow(*row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, buckets)]
+        return [BucketRow._make(row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, buckets)]
 
     async def find_members(self, formation_id: str, public_ids: Sequence[str]) -> list[MemberRow]:
-        return [MemberRow(*row) for row in self._fetch(FIND_MEMBER_SQLITE, formation_id, public_ids)]
+        return [MemberRow._make(row) for row in self._fetch(FIND_MEMBER_SQLITE, formation_id, public_ids)]
 
     def _fetch(self, statement: str, formation_id: str, names: Iterable[object]) -> list[Any]:
         try:
             with self._lock:
                 assert self._reader is not None
-                return [
-                    row for name in names for row in self._reader.execute(statement, (formation_id, name))
-                ]
+                return [row for name in names for row in self._reader.execute(statement, (formation_id, name))]
         except sqlite3.Error as error:
-            raise translate(error) from error
+            raise translate(error) from None
 
     def data_version(self) -> int:
         """Return a number that changes when another connection, of any process, has committed."""
@@ -169,9 +165,7 @@ class SqliteDatabase(Database):
             ).fetchone()
         return int(row[0]) if row else 0
 
-    async def create_person(
-        self, formation_id: str, person: NewPerson, change: Change
-    ) -> CreatedPerson | None:
+    async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
         return await self._in_thread(self._writing, self._create_person, formation_id, person, change)
 
     def _create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
@@ -186,7 +180,7 @@ class SqliteDatabase(Database):
             except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                raise translate(error) from error
+                raise translate(error) from None
         return created
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
@@ -242,6 +236,18 @@ def _insert_person(
         ],
     )
     return CreatedPerson(user_pk, list(identifier_pks))
+
+
+async def _finish(pool: ThreadPoolExecutor) -> None:
+    try:
+        await asyncio.get_running_loop().run_in_executor(pool, _nothing)  # what came before it is done then
+    except RuntimeError:
+        pass  # the interpreter is exiting and has joined the threads already
+    pool.shutdown(wait=False)
+
+
+def _nothing() -> None:
+    """The last thing that a thread is asked to do."""
 
 
 def _make_engine(connect: Any) -> sa.Engine:

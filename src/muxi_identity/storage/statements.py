@@ -5,7 +5,7 @@
 
 _ROWS = """
 SELECT i.bucket, i.pk, i.user_pk, i.type, i.scope, i.value, i.spelling, i.secret, i.unlinked_at, i.expires_at,
-       m.root_pk, r.public_id
+       i.verified_at, m.root_pk, r.public_id
   FROM muxi_identifiers i
   LEFT JOIN muxi_users m ON m.formation_id = i.formation_id AND m.pk = i.user_pk
   LEFT JOIN muxi_users r ON r.formation_id = m.formation_id AND r.pk = m.root_pk

@@ -121,9 +121,7 @@ identifiers = Table(
         deferrable=True,
         initially="IMMEDIATE",
     ),
-    CheckConstraint(
-        "user_pk IS NOT NULL OR (secret AND unlinked_at IS NOT NULL)", name="ck_identifiers_owned"
-    ),
+    CheckConstraint("user_pk IS NOT NULL OR (secret AND unlinked_at IS NOT NULL)", name="ck_identifiers_owned"),
     CheckConstraint("scope IS NULL OR type IS NOT NULL", name="ck_identifiers_scope_has_type"),
     CheckConstraint("NOT secret OR value = ''", name="ck_identifiers_secret_not_kept"),
 )
@@ -171,7 +169,7 @@ history = Table(
     Column("source", Text),
     Column("reason", Text),
     PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
-    Index("ix_history_user", "formation_id", "user_id", "pk"),
+    Index("ix_history_user", "formation_id", "user_id", "at", "pk"),
 )
 
 # Answers of calls that carried an idempotency key, stored with what they did. Ids only, for the same reason.
@@ -188,9 +186,7 @@ idempotency = Table(
 )
 
 
-def owned_table(
-    name: str, *columns: Column[object] | UniqueConstraint | ForeignKeyConstraint | Index
-) -> Table:
+def owned_table(name: str, *columns: Column[object] | UniqueConstraint | ForeignKeyConstraint | Index) -> Table:
     """Make a user-owned table: rows under a member, with the identifier they were recorded through.
 
     ``identifier_pk`` is NULL where the call named the user by public id; the key on ``user_pk`` alone then guards.
@@ -248,7 +244,7 @@ messages = owned_table(
         ["muxi_sessions.formation_id", "muxi_sessions.pk"],
         name="fk_messages_session",
     ),
-    Index("ix_messages_session", "formation_id", "session_pk", "pk"),
+    Index("ix_messages_session", "formation_id", "session_pk", "created_at", "pk"),
     Index("ix_messages_user", "formation_id", "user_pk"),
 )
 

@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
     )
-    op.create_index("ix_history_user", "muxi_history", ["formation_id", "user_id", "pk"], unique=False)
+    op.create_index("ix_history_user", "muxi_history", ["formation_id", "user_id", "at", "pk"], unique=False)
     op.create_table(
         "muxi_idempotency",
         sa.Column("formation_id", sa.Text(), nullable=False),
@@ -49,9 +49,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("formation_id", "key", name="pk_idempotency"),
     )
-    op.create_index(
-        "ix_idempotency_created_at", "muxi_idempotency", ["formation_id", "created_at"], unique=False
-    )
+    op.create_index("ix_idempotency_created_at", "muxi_idempotency", ["formation_id", "created_at"], unique=False)
     op.create_table(
         "muxi_users",
         sa.Column("formation_id", sa.Text(), nullable=False),
@@ -102,9 +100,7 @@ def upgrade() -> None:
         sa.Column("unlinked_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("NOT secret OR value = ''", name="ck_identifiers_secret_not_kept"),
         sa.CheckConstraint("scope IS NULL OR type IS NOT NULL", name="ck_identifiers_scope_has_type"),
-        sa.CheckConstraint(
-            "user_pk IS NOT NULL OR (secret AND unlinked_at IS NOT NULL)", name="ck_identifiers_owned"
-        ),
+        sa.CheckConstraint("user_pk IS NOT NULL OR (secret AND unlinked_at IS NOT NULL)", name="ck_identifiers_owned"),
         sa.ForeignKeyConstraint(
             ["formation_id", "user_pk"],
             ["muxi_users.formation_id", "muxi_users.pk"],
@@ -235,7 +231,7 @@ def upgrade() -> None:
         unique=True,
     )
     op.create_index(
-        "ix_messages_session", "muxi_messages", ["formation_id", "session_pk", "pk"], unique=False
+        "ix_messages_session", "muxi_messages", ["formation_id", "session_pk", "created_at", "pk"], unique=False
     )
     op.create_index("ix_messages_user", "muxi_messages", ["formation_id", "user_pk"], unique=False)
 

@@ -1,0 +1,107 @@
+"""What the generated synchronous client stands on: one asynchronous client and the portal that drives it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.client.lifecycle import ConfigSource
+from muxi_identity.client.portal import Portal
+from muxi_identity.config import FormationConfig
+from muxi_identity.conversation.responder import Responder
+
+T = TypeVar("T")
+
+
+class BlockingClient:
+    """Construction, closing and the way to the event loop; the calls themselves are generated."""
+
+    def __init__(
+        self, config: ConfigSource = None, *, actor: str = "embedded", responder: Responder | None = None
+    ) -> None:
+        self._start(AsyncFormationClient(config, actor=actor, responder=responder))
+
+    def _start(self, client: AsyncFormationClient) -> None:
+        self._async = client
+        self._portal: Portal | None = None
+        self._starting = threading.Lock()
+        _alive.add(self)
+
+    @classmethod
+    def ephemeral(
+        cls,
+        config: FormationConfig | None = None,
+        *,
+        actor: str = "embedded",
+        responder: Responder | None = None,
+    ) -> Self:
+        """Return a client of a formation that is thrown away when the client is closed or collected.
+
+        It is a real one, on SQLite in a temporary folder; ``config`` may set everything but the database.
+        """
+        client = cls.__new__(cls)
+        client._start(AsyncFormationClient.ephemeral(config, actor=actor, responder=responder))
+        return client
+
+    def __enter__(self) -> Self:
+        self._run(self._async._lifecycle.formation())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the formation's connections; closing twice is harmless."""
+        self._run(self._async.close())
+        with self._starting:
+            portal, self._portal = self._portal, None
+        if portal is not None:
+            portal.stop()
+
+    @property
+    def formation_id(self) -> str:
+        """The formation's id."""
+        return self._async.formation_id
+
+    @property
+    def cache_info(self) -> Mapping[str, int]:
+        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held."""
+        return self._async.cache_info
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        portal = self._portal
+        if portal is None:
+            with self._starting:
+                portal = self._portal = self._portal or Portal()
+        return portal.run(work)
+
+    def _forked(self) -> None:
+        # The parent's thread and locks are not the child's: begin anew with the next call.
+        self._portal = None
+        self._starting = threading.Lock()
+
+
+_alive: weakref.WeakSet[BlockingClient] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_alive):
+        client._forked()
+
+
+def _at_exit() -> None:
+    for client in list(_alive):
+        if client._portal is not None:
+            client.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,143 @@
+"""Opening and closing the formation behind a client: lazily, once, on one event loop, and anew after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import EllipsisType
+from typing import Any
+
+from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
+from muxi_identity.conversation.responder import Responder
+from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
+from muxi_identity.formation import SYSTEM_CLOCK, Clock, Formation
+from muxi_identity.identity.cache import forget_shared_caches
+from muxi_identity.identity.people import new_public_id
+from muxi_identity.storage.opening import make_database
+
+ConfigSource = FormationConfig | Mapping[str, Any] | str | os.PathLike[str] | EllipsisType | None
+
+# What the parent of a fork opened. The child neither uses nor closes it; kept so that nothing is collected there.
+_abandoned: list[object] = []
+
+
+def read_config(source: ConfigSource) -> FormationConfig:
+    """Return the configuration that a client was given; None (or ``...``) is the default formation.
+
+    Raises:
+        ConfigurationError: Naming the file, the key and the mend.
+    """
+    if source is None or source is ...:
+        return FormationConfig.default()
+    if isinstance(source, FormationConfig):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return FormationConfig.load(source)
+    if isinstance(source, Mapping):
+        return FormationConfig.from_mapping(source)
+    raise ConfigurationError(
+        f"FormationClient takes a YAML file's path, a mapping or a FormationConfig, not {type(source).__name__}."
+    )
+
+
+def ephemeral_config(config: FormationConfig | None = None) -> tuple[FormationConfig, tempfile.TemporaryDirectory[str]]:
+    """Return a configuration whose data lives in a folder that goes with the client."""
+    folder = tempfile.TemporaryDirectory(prefix="muxi-", ignore_cleanup_errors=True)
+    database = DatabaseConfig(provider="sqlite", path=Path(folder.name) / "muxi.db")
+    if config is None:
+        config = FormationConfig(database=database)
+    key = config.secret_key or Secret(new_public_id() + new_public_id())
+    return replace(config, database=database, secret_key=key), folder
+
+
+class Lifecycle:
+    """Holds a client's formation: opened by the first call, on that call's event loop."""
+
+    def __init__(
+        self,
+        config: FormationConfig,
+        *,
+        responder: Responder | None,
+        clock: Clock = SYSTEM_CLOCK,
+        folder: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self.config = config
+        self.open_formation: Formation | None = None
+        self._responder = responder
+        self._clock = clock
+        self._folder = folder
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+        _alive.add(self)
+
+    async def formation(self) -> Formation:
+        """Return the open formation.
+
+        Raises:
+            ClientClosedError: The client was closed.
+            InvalidRequestError: It is in use on another event loop.
+            ConfigurationError: The formation cannot be opened as configured.
+            StorageUnavailableError: The database cannot be reached.
+        """
+        formation = self.open_formation
+        if formation is not None and self._loop is asyncio.get_running_loop():
+            return formation
+        return await self._open()
+
+    async def _open(self) -> Formation:
+        if self._closed:
+            raise ClientClosedError("This client was closed; make another one.")
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise InvalidRequestError(
+                    "This client is in use on another event loop; make one client for each loop, or use the "
+                    "synchronous FormationClient."
+                )
+            self.abandon()  # asyncio.run() ended and took the connections with it: open anew
+        self._loop = loop
+        async with self._opening:
+            if self.open_formation is None:
+                database = make_database(self.config.database, durable=self._folder is None)
+                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
+                await formation.open()
+                self.open_formation = formation
+            return self.open_formation
+
+    async def close(self) -> None:
+        """Close the formation; closing twice is harmless."""
+        self._closed = True
+        formation, self.open_formation = self.open_formation, None
+        if formation is not None:
+            await formation.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def abandon(self) -> None:
+        """Forget the open formation without touching its connections."""
+        if self.open_formation is not None:
+            _abandoned.append(self.open_formation)
+            self.open_formation.database.abandon()
+        self.open_formation = None
+        self._loop = None
+        self._opening = asyncio.Lock()
+
+
+_alive: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    forget_shared_caches()
+    for lifecycle in list(_alive):
+        if lifecycle._folder is not None:
+            lifecycle._folder._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to remove
+        lifecycle.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

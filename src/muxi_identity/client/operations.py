@@ -1,0 +1,45 @@
+"""Arguments of the public calls, checked the same for every client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from muxi_identity.errors import InvalidIdentifierError, InvalidRequestError
+from muxi_identity.identity.linking import MODES, OnConflict
+from muxi_identity.refusals import parse_scope, parse_type
+
+Given: TypeAlias = str | int | tuple[str | int, str | None] | list[Any] | Mapping[str, Any]
+"""An identifier as a caller may give it; what does not fit raises InvalidIdentifierError."""
+
+
+def checked_mode(on_conflict: OnConflict) -> OnConflict:
+    """Return ``on_conflict`` if it is one of the three.
+
+    Raises:
+        InvalidRequestError: It is not.
+    """
+    if on_conflict not in MODES:
+        raise InvalidRequestError('on_conflict must be "raise", "absorb" or "merge".')
+    return on_conflict
+
+
+def checked_channel(type: object, scope: object) -> tuple[str, str | None]:
+    """Return a channel's type and scope in their normal form.
+
+    Raises:
+        InvalidIdentifierError: One of them cannot be one.
+    """
+    parsed = parse_type(type)
+    if parsed is None:
+        raise InvalidIdentifierError("A channel needs a type, such as 'slack'.", reason="wrong_type")
+    return parsed, parse_scope(scope)
+
+
+def given_by_channel(value: Given, type: str, scope: str | None) -> Given:
+    """Return ``value`` with the channel's type and scope if it is bare and no public id."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.startswith("usr_"):
+        return value
+    return (value, type) if scope is None else {"identifier": value, "type": type, "scope": scope}

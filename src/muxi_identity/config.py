@@ -1,0 +1,212 @@
+"""A formation's configuration: ``formation.yaml`` or a mapping in, checked and typed values out.
+
+Everything wrong is one :class:`ConfigurationError` of one line that names the file, the key and the mend.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.secret import Secret, SecretSources
+from muxi_identity.settings import Section, read_yaml
+
+__all__ = [
+    "CacheConfig",
+    "DatabaseConfig",
+    "FormationConfig",
+    "IdentityConfig",
+    "Secret",
+    "SessionConfig",
+]
+
+Provider = Literal["sqlite", "postgres"]
+Match = Literal["any", "verified", "none"]
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_TYPE_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_DEFAULT_ID = "default"
+_DATABASE_FILE = "muxi.db"
+_SECRET_KEY = "MUXI_SECRET_KEY"  # noqa: S105 - the name of a secret, not one
+_MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where the formation's data is: ``path`` of the SQLite file, or ``url`` of the PostgreSQL database.
+
+    Nothing is created here. ``ignore_in_git`` says that the file's folder is ours, in somebody's working
+    directory, and gets a ``.gitignore`` of ``*`` when it is made.
+    """
+
+    provider: Provider
+    path: Path | None = None
+    url: Secret | None = None
+    ignore_in_git: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """The resolution cache of one process; ``ttl`` in seconds."""
+
+    ttl: float = 3600.0
+    max_entries: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityConfig:
+    """How identifiers are read and matched; ``rules`` holds the built-in types with the formation's own."""
+
+    cache: CacheConfig = CacheConfig()
+    match: Match = "any"
+    rules: IdentifierRules = field(default_factory=IdentifierRules)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """One channel's conversation: what its buffer keeps, and after how many idle seconds a new one starts."""
+
+    max_messages: int = 50
+    idle_timeout: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormationConfig:
+    """Everything that a formation is opened with; ``source`` is the file that it came from."""
+
+    id: str = _DEFAULT_ID
+    database: DatabaseConfig
+    identity: IdentityConfig = field(default_factory=IdentityConfig)
+    session: SessionConfig = SessionConfig()
+    llm_model: str = "offline"
+    secret_key: Secret | None = None
+    source: Path | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FormationConfig:
+        """Read a YAML file; relative paths and secrets are looked up beside it.
+
+        Raises:
+            ConfigurationError: the file, a key in it or a secret that it names is missing or wrong.
+        """
+        source = Path(path)
+        mapping = read_yaml(source)
+        config = cls.from_mapping(mapping, base=source.absolute().parent, name=str(source))
+        return replace(config, source=source.absolute())
+
+    @classmethod
+    def default(cls) -> FormationConfig:
+        """Configure what nobody configured: SQLite under ``MUXI_HOME``, else in ``.muxi/`` here.
+
+        Raises:
+            ConfigurationError: ``MUXI_SECRET_KEY`` is set and too short.
+        """
+        return cls.from_mapping({}, name="<default>")
+
+    @classmethod
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], *, base: Path | None = None, name: str = "<config>"
+    ) -> FormationConfig:
+        """Check what a YAML file would hold. ``base`` stands for the file's folder, ``name`` for its name.
+
+        Raises:
+            ConfigurationError: a key or a secret that it names is missing or wrong.
+        """
+        sources = SecretSources(base.absolute() if base else None)
+        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm"))
+        memory = top.section("memory", "persistent", "session")
+        session = memory.section("session", "max_messages", "idle_timeout")
+        if top.section("llm", "model").text("model", "offline") != "offline":
+            top.fail("llm.model", 'only "offline" is available; set it to that or leave it out')
+        formation_id = top.text("id", _DEFAULT_ID)
+        if not _ID.fullmatch(formation_id):
+            top.fail("id", "expected 1 to 64 of a-z, 0-9, '_', '.' and '-', the first a letter or a digit")
+        secret_key = sources.find(_SECRET_KEY)
+        if secret_key is not None and len(secret_key) < 32:
+            top.fail(_SECRET_KEY, f"expected at least 32 characters; make one with {_MAKE_A_KEY}")
+        return cls(
+            id=formation_id,
+            database=_database(memory.section("persistent", "provider", "connection_string"), base),
+            identity=_identity(
+                top.section("identity", "cache", "match", "max_identifiers_per_user", "types", "refuse")
+            ),
+            session=SessionConfig(
+                max_messages=session.count("max_messages", SessionConfig().max_messages),
+                idle_timeout=session.seconds("idle_timeout", SessionConfig().idle_timeout),
+            ),
+            secret_key=None if secret_key is None else Secret(secret_key),
+        )
+
+
+def _database(section: Section, base: Path | None) -> DatabaseConfig:
+    key = "connection_string"
+    provider = section.choice("provider", "sqlite", "sqlite", "postgres", "postgresql")
+    text = section.text(key, "").strip()
+    scheme, separator, rest = text.partition("://")
+    if provider != "sqlite":
+        if scheme not in ("postgres", "postgresql") or not separator:
+            section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
+        if not _is_url(text):
+            section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
+        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"))
+    if scheme in ("postgres", "postgresql") and separator:
+        section.fail(key, "names a PostgreSQL database; set memory.persistent.provider to postgres")
+    if separator and (scheme != "sqlite" or not rest.startswith("/")):
+        section.fail(key, "expected a path or sqlite:///path for a SQLite file")
+    file = rest[1:] if separator else text
+    if file == ":memory:" or "\0" in file or (separator and (not file or "?" in file)):
+        section.fail(key, "expected the path of a file; for a throw-away formation use ephemeral()")
+    if file:
+        return DatabaseConfig("sqlite", path=(base or Path.cwd()).absolute() / os.path.expanduser(file))
+    if base is not None:
+        return DatabaseConfig("sqlite", path=base.absolute() / _DATABASE_FILE)
+    home = os.environ.get("MUXI_HOME")
+    if home:
+        return DatabaseConfig("sqlite", path=Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE)
+    return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        # The port is parsed when asked for; its error would quote what may be a password.
+        return text.isprintable() and " " not in text and urlsplit(text).port != 0
+    except ValueError:
+        return False
+
+
+def _identity(section: Section) -> IdentityConfig:
+    cache = section.section("cache", "ttl", "max_entries")
+    refuse = section.section("refuse", "add", "allow")
+    return IdentityConfig(
+        cache=CacheConfig(
+            ttl=cache.seconds("ttl", CacheConfig().ttl),
+            max_entries=cache.count("max_entries", CacheConfig().max_entries),
+        ),
+        match=cast("Match", section.choice("match", "any", "any", "verified", "none")),
+        rules=IdentifierRules(
+            types=_types(section.section("types")),
+            refuse=refuse.words("add"),
+            allow=refuse.words("allow"),
+            max_per_user=section.count("max_identifiers_per_user", IdentifierRules().max_per_user),
+        ),
+    )
+
+
+def _types(section: Section) -> Mapping[str, TypeRule]:
+    types = dict(BUILT_IN_TYPES)
+    for name in section.names():
+        if not _TYPE_NAME.fullmatch(name):
+            section.fail(name, "expected a name of a-z, 0-9, '_', '.' and '-' that starts with a letter")
+        built_in = types.get(name, TypeRule())
+        given = section.section(name, "secret", "max_per_user")
+        secret = given.flag("secret", built_in.secret)
+        if built_in.secret and not secret:
+            given.fail("secret", "this type is always secret; remove the key")
+        types[name] = TypeRule(secret, given.optional_count("max_per_user", built_in.max_per_user))
+    return types
