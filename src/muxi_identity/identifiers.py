@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 from unicodedata import normalize
@@ -171,9 +172,10 @@ def parse_identifier(
         return _identify(given[0], given[1], None, rules)
     if not isinstance(given, dict):
         refuse(f"An identifier cannot be {kind_of(given)}; {_FORMS}.", "wrong_type")
-    unknown = [quote(key) if isinstance(key, str) else kind_of(key) for key in given if key not in _KEYS]
+    unknown = list(islice((key for key in given if key not in _KEYS), 3))
     if unknown:
-        refuse(f"An identifier has no {', '.join(unknown[:3])}; its keys are {', '.join(_KEYS)}.", "wrong_shape")
+        named = ", ".join(quote(key) if isinstance(key, str) else kind_of(key) for key in unknown)
+        refuse(f"An identifier has no {named}; its keys are {', '.join(_KEYS)}.", "wrong_shape")
     if "identifier" not in given:
         refuse(f'The key "identifier" is missing; {_FORMS}.', "wrong_shape")
     verified = given.get("verified", False)
@@ -222,6 +224,9 @@ def _identify(
             "public_id",
         )
     check_words(form, rules.allow, typed=not guessed)
+    # ("api_key", "key_..."): the secret would be kept and listed in clear, as the name of a type.
+    if rules.rule(form).secret and kind not in rules.types:
+        refuse(f"{quote(form)} is a type; in a pair the value comes first: (value, type).", "wrong_shape")
     if guessed:
         email = _as_email(form)
         kind, normal = (None, form) if email is None else ("email", email)

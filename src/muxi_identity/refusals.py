@@ -221,9 +221,10 @@ def parse_type(given: object) -> str:
     # ASCII before lower(): the Kelvin sign lowers to "k" and would make a second "slack" of "slac\u212a".
     kind = text.strip().lower() if len(text) <= MAX_CHARACTERS and text.isascii() else ""
     if not _TYPE.fullmatch(kind) or kind in _NO_TYPE:
+        # Not quoted: in a pair the wrong way round it may be a secret.
         refuse(
-            f"{quote(text)} cannot be an identifier's type, a letter and up to 63 more of a-z, 0-9, _, "
-            ". and -; if there is none, leave it out.",
+            "An identifier's type is a letter and up to 63 more of a-z, 0-9, _, . and -, after the value: "
+            "(value, type). If there is none, leave it out.",
             "bad_type",
         )
     return kind
