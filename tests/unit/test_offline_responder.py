@@ -340,6 +340,24 @@ def test_everything_known_is_listed_newest_first() -> None:
     assert person.says("What do you know about me?").text == "You like tea. You live in Oslo. Your name is Ana."
 
 
+def test_forgetting_everything_has_no_bound() -> None:
+    person = Person()
+    person.facts = [Fact(f"thing {n}", f"My thing {n} is {n}", str(n)) for n in range(200)]
+    person.says("Please forget everything about me.")
+    assert person.facts == []
+
+
+def test_facts_of_another_origin_are_answered_as_they_stand() -> None:
+    person = Person()
+    person.facts = [
+        Fact("ring size", "The user wears ring size 7", "7"),
+        Fact("\u0000", "", ""),
+        Fact("x: ", "I ", "y"),
+    ]
+    assert person.says("what's my ring size?").text == "The user wears ring size 7."
+    assert person.says("what do you know about me?").text
+
+
 def test_a_long_message_is_read_in_time_that_its_length_explains() -> None:
     for unit in (
         "a",
