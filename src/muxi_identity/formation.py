@@ -443,7 +443,7 @@ class Formation:
                 continue
             response = await self._responder.respond(opening.turn)
             try:
-                await self._change(
+                await self._guarded_change(
                     lambda tx, hit=hit, opening=opening, response=response: close_turn(  # type: ignore[misc]
                         tx, hit, opening, response, self.config.session.max_messages
                     ),
@@ -492,8 +492,14 @@ class Formation:
         It runs to its end even if the caller is cancelled: a commit that nobody waits for must still be followed by
         the lowering of its fence.
         """
-        change = self._change_by(caller)
-        return await self._to_the_end(self._attempts(work, change))
+        try:
+            return await self._guarded_change(work, caller)
+        except GuardRefused:
+            raise _identity_changed() from None
+
+    async def _guarded_change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+        """Do as :meth:`_change`, letting GuardRefused through to whoever can start again."""
+        return await self._to_the_end(self._attempts(work, self._change_by(caller)))
 
     async def _attempts(self, work: Callable[[Transaction], T], change: Change) -> T:
         for attempt in range(_ATTEMPTS):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Literal, Self, overload
 
 from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
-from muxi_identity.client.operations import Given, checked_channel, checked_mode, given_by_channel
+from muxi_identity.client.operations import Given, checked_channel, checked_flag, checked_mode, given_by_channel
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.formation import Caller
@@ -139,7 +139,9 @@ class AsyncFormationClient:
             return cached
         formation = await self._lifecycle.formation()
         return await formation.resolve(
-            formation.parse(identifier), create=create_user is True, caller=self._caller("resolve_user")
+            formation.parse(identifier),
+            create=checked_flag("create_user", create_user),
+            caller=self._caller("resolve_user"),
         )
 
     async def find_user(self, identifier: Given) -> ResolvedUser | None:
@@ -228,7 +230,9 @@ class AsyncFormationClient:
         """
         formation = await self._lifecycle.formation()
         return await formation.delete_user(
-            formation.parse(user_id), include_merged=include_merged, caller=self._caller(source, reason)
+            formation.parse(user_id),
+            include_merged=checked_flag("include_merged", include_merged),
+            caller=self._caller(source, reason),
         )
 
     async def associate_user_identifiers(
@@ -271,7 +275,7 @@ class AsyncFormationClient:
             identifiers,
             user_id,
             on_conflict=checked_mode(on_conflict),
-            verified=verified is True,
+            verified=checked_flag("verified", verified),
             idempotency_key=idempotency_key,
             caller=self._caller(source, reason),
         )
@@ -321,7 +325,9 @@ class AsyncFormationClient:
         'alice@email.com'
         """
         formation = await self._lifecycle.formation()
-        return await formation.unlink(identifier, force=force, caller=self._caller(source, reason))
+        return await formation.unlink(
+            identifier, force=checked_flag("force", force), caller=self._caller(source, reason)
+        )
 
     async def chat(self, message: str, user_id: Given, *, session_id: str | None = None) -> ChatReply:
         """Answer one message of a person, known by any identifier, and remember the turn.

@@ -24,6 +24,17 @@ def checked_mode(on_conflict: OnConflict) -> OnConflict:
     return on_conflict
 
 
+def checked_flag(name: str, value: bool) -> bool:
+    """Return ``value`` if it is a bool: the text "false" must not count as proof.
+
+    Raises:
+        InvalidRequestError: It is not.
+    """
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{name} must be True or False.")
+    return value
+
+
 def checked_channel(type: object, scope: object) -> tuple[str, str | None]:
     """Return a channel's type and scope in their normal form.
 

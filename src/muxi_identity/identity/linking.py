@@ -105,8 +105,7 @@ def link(
         survivor = new_user(tx, established=True)
     owner = given or decision.member_of(survivor)
     merge_ids = [merge(tx, survivor, person, mode=on_conflict) for person in decision.absorbed]
-    for item in decision.known:
-        _refresh(tx, item, survivor, verified)
+    refreshed = [_refresh(tx, item, survivor, verified) for item in decision.known]
     _retire(tx, [row for item in [*decision.taken, *decision.promoted] for row in item.rows])
     fresh = [*decision.unknown, *decision.taken]
     fresh.sort(key=lambda item: item.position)
@@ -116,7 +115,8 @@ def link(
         owner,
         survivor.public_id,
     )
-    tx.touch([survivor.root_pk], establish=survivor.root_pk)
+    if created or fresh or merge_ids or decision.promoted or any(refreshed) or not survivor.established:
+        tx.touch([survivor.root_pk], establish=survivor.root_pk)
     return Linked(
         user_id=survivor.public_id,
         created=created,
@@ -321,8 +321,8 @@ def _gains_type(item: Item) -> bool:
     return item.rows[0].type is None and item.identifier.type is not None
 
 
-def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> None:
-    """Give a known identifier what the link adds: a type, proof, another expiry. Nothing is taken away."""
+def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bool:
+    """Give a known identifier what the link adds: a type, proof, another expiry. Tell whether there was anything."""
     row, new = item.rows[0], item.identifier
     values: dict[str, object] = {}
     if _gains_type(item):
@@ -337,12 +337,13 @@ def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> N
         values["verified_at"] = tx.now
         values["source"] = func.coalesce(tx.change.source, table.c.source)
     if not values:
-        return
+        return False
     tx.fence.buckets([row.bucket])
     tx.connection.execute(
         update(table).where(table.c.formation_id == tx.formation_id, table.c.pk == row.pk).values(**values)
     )
     record(tx, Event.IDENTIFIER_UPDATE, survivor.public_id, identifier_pk=row.pk)
+    return True
 
 
 def _retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -177,10 +178,11 @@ class SqliteDatabase(Database):
                 connection.execute("BEGIN IMMEDIATE")
                 created = _insert_person(connection, formation_id, person, change)
                 connection.execute("COMMIT")
-            except BaseException as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
                 raise translate(error) from None
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
         return created
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
@@ -220,8 +222,10 @@ def _insert_person(
         " secret, metadata, source, linked_at, verified_at, expires_at)"
         " VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (formation_id, pk, user_pk, new.bucket, new.type, new.scope, new.value, new.spelling, new.secret)
-            + (new.metadata, change.source, change.at, new.verified_at, new.expires_at)
+            (
+                *(formation_id, pk, user_pk, new.bucket, new.type, new.scope, new.value, new.spelling, new.secret),
+                *(new.metadata, change.source, change.at, new.verified_at, new.expires_at),
+            )
             for pk, new in zip(identifier_pks, person.identifiers, strict=True)
         ],
     )
@@ -239,10 +243,8 @@ def _insert_person(
 
 
 async def _finish(pool: ThreadPoolExecutor) -> None:
-    try:
+    with contextlib.suppress(RuntimeError):  # the interpreter is exiting and has joined the threads already
         await asyncio.get_running_loop().run_in_executor(pool, _nothing)  # what came before it is done then
-    except RuntimeError:
-        pass  # the interpreter is exiting and has joined the threads already
     pool.shutdown(wait=False)
 
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from muxi_identity.context.facts import Fact
-from muxi_identity.conversation.recall import NAME, held, relation_key
-from muxi_identity.conversation.verbs import PLURAL, Relation, read_relation, without_subject
-from muxi_identity.conversation.wording import MAX_VALUE, fold, shape, unstop, value_words, vocabulary
+from muxi_identity.conversation.offline.recall import NAME, held, relation_key
+from muxi_identity.conversation.offline.verbs import PLURAL, Relation, read_relation, without_subject
+from muxi_identity.conversation.offline.wording import MAX_VALUE, fold, shape, unstop, value_words, vocabulary
 
 _COPULA = re.compile(
     r"(is|are|was|were|will be|has been|have been|should be|equals?|=|became|becomes|remains?|stays|"

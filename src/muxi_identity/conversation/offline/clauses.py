@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from muxi_identity.conversation.leads import without_lead
-from muxi_identity.conversation.verbs import without_subject
+from muxi_identity.conversation.offline.leads import without_lead
+from muxi_identity.conversation.offline.verbs import without_subject
 
 _SEAM = re.compile(
     r"(?:(?:\s*,\s*|\s+-+\s+|\s*[–—]\s*)(?:{0}[\s,]+){{0,3}}|\s+(?:{0}[\s,]+){{1,3}})".format(

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muxi_identity.context.facts import Fact
-from muxi_identity.conversation.clauses import ALSO_ASKED, ASIDE, clauses
-from muxi_identity.conversation.corrections import (
+from muxi_identity.conversation.offline.clauses import ALSO_ASKED, ASIDE, clauses
+from muxi_identity.conversation.offline.corrections import (
     amend,
     read_change,
     read_introduction,
     read_note,
     replaced,
 )
-from muxi_identity.conversation.leads import without_lead
-from muxi_identity.conversation.questions import Answer, read_question
+from muxi_identity.conversation.offline.leads import without_lead
+from muxi_identity.conversation.offline.questions import Answer, read_question
+from muxi_identity.conversation.offline.statements import read_statement
+from muxi_identity.conversation.offline.wording import MAX_KEY, Sentence, as_sentence, fold, second_person, sentences
 from muxi_identity.conversation.responder import Response, Turn
-from muxi_identity.conversation.statements import read_statement
-from muxi_identity.conversation.wording import MAX_KEY, Sentence, as_sentence, fold, second_person, sentences
 
 UNKNOWN = "I don't have that information."
 GREETING = "Hello! How can I help?"

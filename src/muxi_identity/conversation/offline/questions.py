@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from muxi_identity.context.facts import Fact
-from muxi_identity.conversation.leads import ABOUT_ME, without_courtesy, without_wrapping
-from muxi_identity.conversation.recall import NAME, NOTE, find_thing, held, mentions, relation_key
-from muxi_identity.conversation.statements import MEASURES, is_thing, read_statement, tidy
-from muxi_identity.conversation.verbs import Relation, read_relation
-from muxi_identity.conversation.wording import Sentence, fold, same_value, shape, vocabulary
+from muxi_identity.conversation.offline.leads import ABOUT_ME, without_courtesy, without_wrapping
+from muxi_identity.conversation.offline.recall import NAME, NOTE, find_thing, held, mentions, relation_key
+from muxi_identity.conversation.offline.statements import MEASURES, is_thing, read_statement, tidy
+from muxi_identity.conversation.offline.verbs import Relation, read_relation
+from muxi_identity.conversation.offline.wording import Sentence, fold, same_value, shape, vocabulary
 
 MAX_LISTED = 20
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from muxi_identity.conversation.wording import vocabulary
+from muxi_identity.conversation.offline.wording import vocabulary
 
 _PLACE = r"(in|at|on|near|with)"
 # (what is said, relation, negative). The first that fits wins; {0} is the first group.

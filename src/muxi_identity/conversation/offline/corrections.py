@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from muxi_identity.context.facts import Fact
-from muxi_identity.conversation.leads import Lead
-from muxi_identity.conversation.recall import NAME, NOTE, held, is_given_name, relation_key
-from muxi_identity.conversation.statements import SUPERLATIVE, read_statement, retract, state, tidy
-from muxi_identity.conversation.verbs import PLURAL, read_relation, without_subject
-from muxi_identity.conversation.wording import fold, shape
+from muxi_identity.conversation.offline.leads import Lead
+from muxi_identity.conversation.offline.recall import NAME, NOTE, held, is_given_name, relation_key
+from muxi_identity.conversation.offline.statements import SUPERLATIVE, read_statement, retract, state, tidy
+from muxi_identity.conversation.offline.verbs import PLURAL, read_relation, without_subject
+from muxi_identity.conversation.offline.wording import fold, shape
 
 # What was spoken of, the latest first; the facts of one message stand together.
 Focus = Sequence[Sequence[Fact]]

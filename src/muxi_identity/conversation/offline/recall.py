@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from muxi_identity.context.facts import Fact
-from muxi_identity.conversation.wording import fold, squeeze, value_words
+from muxi_identity.conversation.offline.wording import fold, squeeze, value_words
 
 NAME = "name"
 _GIVEN_NAME = re.compile(r"[A-Z][\w'-]+(?: [A-Z][\w.'-]*){0,3}")
