@@ -59,7 +59,8 @@ CHANNEL_INIT = """
 
 def synchronous(text: str) -> str:
     """Rewrite what a docstring says of the asynchronous client."""
-    text = re.sub(r"\(await (formation\.\w+\((?:[^()]|\([^()]*\))*\))\)", r"\1", text)
+    # Parentheses around an awaited call go with the "await"; those of a call around it, print(await ...), stay.
+    text = re.sub(r"(?<!\w)\(await (\w+\.\w+\((?:[^()]|\([^()]*\))*\))\)", r"\1", text)
     text = text.replace("await ", "").replace("AsyncFormationClient", "FormationClient")
     return text.replace("without awaiting", "without another thread")
 
@@ -97,7 +98,7 @@ def generate() -> str:
     client, channel = classes["AsyncFormationClient"], classes["AsyncChannel"]
     factory = next(node for node in client.body if isinstance(node, ast.FunctionDef) and node.name == "channel")
     parts = [HEAD, "\n\nclass FormationClient(BlockingClient):\n", docstring(client, "    ")]
-    parts.append(CHANNEL_FACTORY.format(doc=ast.get_docstring(factory, clean=False)))
+    parts.append(CHANNEL_FACTORY.format(doc=synchronous(ast.get_docstring(factory, clean=False) or "")))
     parts += [method(node, "self") for node in public(client)]
     parts += ["\n\nclass Channel:\n", docstring(channel, "    "), CHANNEL_INIT]
     parts += [method(node, "self._client") for node in public(channel)]

@@ -34,7 +34,7 @@ from muxi_identity.identity.keys import BucketKey, key_beside
 from muxi_identity.identity.linking import Item, Linked, OnConflict, distinct_items, link
 from muxi_identity.identity.lookup import Answer, Lookup, Reference, plain_key
 from muxi_identity.identity.people import new_public_id
-from muxi_identity.identity.slots import check_limits, new_identifier
+from muxi_identity.identity.slots import new_identifier
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
 from muxi_identity.models import (
@@ -119,14 +119,17 @@ class Formation:
         try:
             self._bucket = BucketKey(self._secret(), self.config.id)
             try:
-                await self.database.transact(self._register)
+                born = await self.database.transact(self._register)
             except RaceLost:  # another process registered it: now it must be there
-                await self.database.transact(self._register)
+                born = await self.database.transact(self._register)
         except BaseException:
             await self.database.close()
             raise
         cache = self.config.identity.cache
-        self.cache = shared_cache(self.database.identity, self.config.id, cache.ttl, cache.max_entries)
+        # A file that was deleted leaves its inode to the next one, and a formation's name may be given again: the time
+        # of its making tells this formation from the one whose cache somebody may still hold.
+        database = f"{self.database.identity}:{born}"
+        self.cache = shared_cache(database, self.config.id, cache.ttl, cache.max_entries)
         self._lookup = Lookup(self.database, self.config.id, self.cache, self._bucket, self._clock.now)
         self._coherence = (
             SqlitePoll(self.database, self.config.id, self.cache)
@@ -134,6 +137,8 @@ class Formation:
             else OneProcess()
         )
         await self._coherence.start()
+        if isinstance(self.database, SqliteDatabase):  # an address would carry a password; a file is looked for
+            logger.info("formation %s is open in %s", self.config.id, self.database.path)
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -145,21 +150,23 @@ class Formation:
             "with python3 -c 'import secrets; print(secrets.token_urlsafe(48))', and keep it with the other secrets."
         )
 
-    def _register(self, connection: Connection) -> None:
+    def _register(self, connection: Connection) -> int:
+        """Make the formation where there is none, and return when it was made."""
         known = connection.execute(
-            select(formations.c.key_check).where(formations.c.formation_id == self.config.id)
-        ).scalar()
+            select(formations.c.key_check, formations.c.created_at).where(formations.c.formation_id == self.config.id)
+        ).one_or_none()
         if known is None:
+            now = self._clock.now()
             connection.execute(
-                insert(formations).values(
-                    formation_id=self.config.id, created_at=self._clock.now(), key_check=self._bucket.check
-                )
+                insert(formations).values(formation_id=self.config.id, created_at=now, key_check=self._bucket.check)
             )
-        elif known != self._bucket.check:
+            return now
+        if known.key_check != self._bucket.check:
             raise ConfigurationError(
                 f"MUXI_SECRET_KEY is not the key that formation {self.config.id!r} was made with: with another one "
                 "everybody would be a stranger. Give the first one back."
             )
+        return int(known.created_at)
 
     async def close(self) -> None:
         """Let what was begun end, and close the connections."""
@@ -228,7 +235,9 @@ class Formation:
             made = None
         if made is not None:
             hit = Hit(made.identifier_pks[0], made.user_pk, made.user_pk, person.public_id)
-            self.cache.put(plain_key(identifier), hit, token, generation)
+            expires_at = person.identifiers[0].expires_at
+            seconds = None if expires_at is None else (expires_at - change.at) / 1e6
+            self.cache.put(plain_key(identifier), hit, token, generation, seconds=seconds)
             return Answer(hit, identifier.shown), True
         # The bucket is in use, or was until a moment ago: the ordinary transaction decides.
         found = await self._change(lambda tx: first_contact(tx, identifier), caller)
@@ -245,19 +254,21 @@ class Formation:
             UserExistsError: ``user_id`` is taken.
             InvalidIdentifierError: ``user_id`` is no public id.
         """
-        if user_id is not None and not isinstance(self.parse(user_id), PublicId):
+        chosen = None if user_id is None else self.parse(user_id)
+        if isinstance(chosen, Identifier):
             raise InvalidRequestError("user_id must look like usr_alice: usr_ and up to 64 letters, digits, _ or -.")
+        public_id = chosen and chosen.user_id
 
         def work(tx: Transaction) -> UserRecord:
-            person = people.new_user(tx, established=True, user_id=user_id)
+            person = people.new_user(tx, established=True, user_id=public_id)
             return people.get_user(tx, person.root_pk)
 
         try:
             return await self._change(work, caller)
         except ConstraintViolated as error:
-            if user_id is None or not people.is_taken_id(error):
+            if public_id is None or not people.is_taken_id(error):
                 raise
-            raise people.user_exists(user_id) from None
+            raise people.user_exists(public_id) from None
 
     async def get_user(self, reference: Reference) -> UserRecord:
         """Return the record of the person that ``reference`` means.
@@ -328,19 +339,23 @@ class Formation:
             InvalidRequestError: An argument has the wrong shape.
         """
         identifiers = self._parse_all(given)
-        target = await self._target(user_id)
+        user = None if user_id is None else self.parse(user_id)
         if idempotency_key is None:
+            target = await self._target(user)
             linked = await self._link_unknown(identifiers, target, verified, caller)
             if linked is None:
                 linked = await self._change(lambda tx: link(tx, identifiers, target, on_conflict, verified), caller)
         else:
             linked = await self._link_once(
-                identifiers, target, on_conflict, verified, _checked_key(idempotency_key), caller
+                identifiers, user, on_conflict, verified, _checked_key(idempotency_key), caller
             )
+        for each in identifiers:
+            if each.secret:
+                self.cache.forget(each.fold)  # it may have written in bare, when nobody knew it for a secret
         return _link_result(identifiers, linked)
 
     def _parse_all(self, given: Sequence[object]) -> list[Identifier]:
-        if isinstance(given, str | bytes) or not isinstance(given, Sequence) or not given:
+        if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence) or not given:
             raise InvalidRequestError(
                 "identifiers must be a list with at least one identifier; each is 'value', ('value', 'type') or "
                 "{'identifier': 'value', 'type': 'type'}."
@@ -349,14 +364,10 @@ class Formation:
             raise InvalidRequestError(f"One call links at most {MAX_IDENTIFIERS} identifiers, not {len(given)}.")
         return [parse_identifier(each, self._rules) for each in given]
 
-    async def _target(self, user_id: object) -> str | None:
-        if user_id is None:
-            return None
-        reference = self.parse(user_id)
-        if isinstance(reference, PublicId):
-            return reference.user_id
-        hit = await self._existing(reference)
-        return hit.public_id
+    async def _target(self, user: Reference | None) -> str | None:
+        if isinstance(user, Identifier):
+            return (await self._existing(user)).public_id
+        return None if user is None else user.user_id
 
     async def _link_unknown(
         self, identifiers: Sequence[Identifier], target: str | None, verified: bool, caller: Caller
@@ -371,7 +382,8 @@ class Formation:
         person = NewPerson(linked.user_id, established=True, identifiers=new)
         limit, held = self._rules.max_per_user, _count_types(new)
         caps = {kind: self._rules.rule(kind).max_per_user for kind in held}
-        check_limits(limit, caps, held)
+        if sum(held.values()) > limit or any(cap is not None and held[kind] > cap for kind, cap in caps.items()):
+            return None  # too many, unless the person has them already
         try:
             if target is None:
                 created = await self.database.create_person(self.config.id, person, change)
@@ -389,13 +401,19 @@ class Formation:
     async def _link_once(
         self,
         identifiers: list[Identifier],
-        target: str | None,
+        user: Reference | None,
         on_conflict: OnConflict,
         verified: bool,
         key: str,
         caller: Caller,
     ) -> Linked:
-        request = fingerprint(self._bucket, identifiers, target, on_conflict, verified)
+        request = fingerprint(self._bucket, identifiers, user, on_conflict, verified)
+        if isinstance(user, Identifier):
+            # Before it is looked up: after what the first call did, it may mean somebody else, or nobody.
+            done = await self._read(lambda tx: earlier_answer(tx, key, request))
+            if done is not None:
+                return done
+        target = await self._target(user)
 
         def work(tx: Transaction) -> Linked:
             linked = earlier_answer(tx, key, request)
@@ -456,7 +474,7 @@ class Formation:
                 continue
             return ChatReply(
                 message={"role": "assistant", "content": response.text},
-                user_id=hit.public_id,
+                user_id=opening.user_id,
                 session_id=opening.session_id,
                 request_id=f"req_{secrets.token_hex(10)}",
             )
@@ -513,11 +531,13 @@ class Formation:
     async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
         fence = Fence(self.cache)
         epoch: list[int] = []
+        erased: list[bool] = []
 
         def whole(connection: Connection) -> T:
             tx = self._transaction(connection, change, fence)
             result = work(tx)
             write_events(tx)
+            erased.append(tx.erased)
             if fence and self.database.dialect == "sqlite":
                 epoch.append(tx.raise_epoch())
             return result
@@ -531,6 +551,8 @@ class Formation:
         else:
             if epoch and self.cache.epoch == epoch[0] - 1:
                 self.cache.epoch = epoch[0]  # this process did it and has fenced it: nothing else to forget
+            if any(erased):
+                await self.database.scrub()
             return result
         finally:
             if in_doubt and fence:
@@ -563,8 +585,10 @@ class Formation:
 
     def _change_by(self, caller: Caller) -> Change:
         for name, text in (("actor", caller.actor), ("source", caller.source), ("reason", caller.reason)):
-            if text is not None and (not isinstance(text, str) or len(text) > MAX_TEXT or "\x00" in text):
-                raise InvalidRequestError(f"{name} must be a text of at most {MAX_TEXT} characters.")
+            if text is not None and not (isinstance(text, str) and len(text) <= MAX_TEXT and _is_storable(text)):
+                raise InvalidRequestError(
+                    f"{name} must be a text of at most {MAX_TEXT} characters, without NUL or lone surrogates."
+                )
         return Change(caller.actor, caller.source, caller.reason, self._clock.now())
 
 
@@ -587,11 +611,11 @@ def _count_types(new: Sequence[NewIdentifier]) -> dict[str | None, int]:
 
 
 def _link_result(identifiers: Sequence[Identifier], linked: Linked) -> LinkResult:
-    # A key that was passed bare is known for a secret only by its row: it is shown by its hint all the same.
-    shown = [
-        hint(each.fold) if position in linked.secrets and not each.secret else each.shown
-        for position, each in enumerate(identifiers)
-    ]
+    # A key that was passed bare is known for a secret by its row, or by standing there typed as well: it is shown by
+    # its hint all the same.
+    secret = {identifiers[position].fold for position in linked.secrets}
+    secret.update(each.fold for each in identifiers if each.secret)
+    shown = [hint(each.fold) if each.fold in secret else each.shown for each in identifiers]
     return {
         "muxi_user_id": linked.user_id,
         "created": linked.created,
@@ -623,8 +647,10 @@ def _identity_changed() -> IdentityChangedError:
 
 
 def _checked_key(key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or "\x00" in key:
-        raise InvalidRequestError(f"idempotency_key must be a text of 1 to {MAX_KEY} characters.")
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not _is_storable(key):
+        raise InvalidRequestError(
+            f"idempotency_key must be a text of 1 to {MAX_KEY} characters, without NUL or lone surrogates."
+        )
     return key
 
 
@@ -633,12 +659,15 @@ def _check_message(message: object) -> None:
         raise InvalidRequestError("message must be a text that is not blank.")
     if len(message) > MAX_MESSAGE:
         raise InvalidRequestError(f"message has {len(message)} characters; at most {MAX_MESSAGE} are taken.")
-    if "\x00" in message or (not message.isprintable() and _has_surrogates(message)):
+    if not _is_storable(message):
         raise InvalidRequestError("message must not contain NUL or lone surrogates.")
 
 
-def _has_surrogates(text: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in text)
+def _is_storable(text: str) -> bool:
+    # PostgreSQL keeps no NUL, and no database a lone surrogate: there is no UTF-8 for it.
+    if "\x00" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_session_id(session_id: object) -> None:

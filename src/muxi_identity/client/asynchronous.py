@@ -57,6 +57,10 @@ class AsyncFormationClient:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
         It is a real one, on SQLite in a temporary folder; ``config`` may set everything but the database.
+
+        >>> async with AsyncFormationClient.ephemeral() as throw_away:
+        ...     (await throw_away.list_users())["count"]
+        0
         """
         client = cls.__new__(cls)
         client._actor = actor
@@ -74,17 +78,29 @@ class AsyncFormationClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the formation's connections; closing twice is harmless."""
+        """Close the formation's connections; closing twice is harmless.
+
+        >>> await formation.close()
+        """
         await self._lifecycle.close()
 
     @property
     def formation_id(self) -> str:
-        """The formation's id."""
+        """The formation's id.
+
+        >>> formation.formation_id
+        'default'
+        """
         return self._lifecycle.config.id
 
     @property
     def cache_info(self) -> Mapping[str, int]:
-        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held."""
+        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held.
+
+        >>> made = await formation.resolve_user("alice@email.com", create_user=True)
+        >>> formation.cache_info["identifiers"]
+        1
+        """
         formation = self._lifecycle.open_formation
         return {} if formation is None else formation.cache.info()
 
@@ -92,6 +108,12 @@ class AsyncFormationClient:
         """Return a view of the formation that types every bare ``user_id``.
 
         ``scope`` tells apart equal ids of several issuers: the Slack workspace, the OAuth issuer.
+
+        >>> slack = formation.channel("slack", scope="T012AB3CD")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> known = await formation.get_user_identifiers(reply.user_id, detailed=True)
+        >>> known[0]["type"], known[0]["scope"]
+        ('slack', 'T012AB3CD')
         """
         return AsyncChannel(self, type, scope)
 
@@ -371,43 +393,85 @@ class AsyncFormationClient:
 class AsyncChannel:
     """A formation as one channel sees it: every bare ``user_id`` has the channel's type and scope.
 
-    A public id (``usr_...``) and an identifier with a type of its own are taken as they are.
+    A public id (``usr_...``) and an identifier with a type of its own are taken as they are; in a channel of secrets
+    (``api_key``) a public id is refused.
     """
 
     def __init__(self, client: AsyncFormationClient, type: str, scope: str | None = None) -> None:
         self._client = client
         # A wrong type or scope is told here, not at the first message.
         self._type, self._scope = checked_channel(type, scope)
+        self._secret = client._lifecycle.config.identity.rules.rule(self._type).secret
 
     def _given(self, value: Given) -> Given:
-        return given_by_channel(value, self._type, self._scope)
+        return given_by_channel(value, self._type, self._scope, secret=self._secret)
 
     async def resolve_user(self, user_id: Given, create_user: bool = False) -> ResolvedUser:
-        """Return who ``user_id`` is in this channel; see :meth:`AsyncFormationClient.resolve_user`."""
+        """Return who ``user_id`` is in this channel; see :meth:`AsyncFormationClient.resolve_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> (await slack.resolve_user("U98765ABC", create_user=True))["created"]
+        True
+        """
         return await self._client.resolve_user(self._given(user_id), create_user)
 
     async def find_user(self, user_id: Given) -> ResolvedUser | None:
-        """Return who ``user_id`` is in this channel, or None; see :meth:`AsyncFormationClient.find_user`."""
+        """Return who ``user_id`` is in this channel, or None; see :meth:`AsyncFormationClient.find_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> await slack.find_user("U98765ABC") is None
+        True
+        """
         return await self._client.find_user(self._given(user_id))
 
     async def get_user(self, user_id: Given) -> UserRecord:
-        """Return the record of a person; see :meth:`AsyncFormationClient.get_user`."""
+        """Return the record of a person; see :meth:`AsyncFormationClient.get_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> (await slack.get_user("U98765ABC"))["established"]
+        False
+        """
         return await self._client.get_user(self._given(user_id))
 
     async def get_user_identifiers(self, user_id: Given) -> list[str]:
-        """Return a person's identifiers; see :meth:`AsyncFormationClient.get_user_identifiers`."""
+        """Return a person's identifiers; see :meth:`AsyncFormationClient.get_user_identifiers`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> await slack.get_user_identifiers("U98765ABC")
+        ['U98765ABC']
+        """
         return await self._client.get_user_identifiers(self._given(user_id))
 
     async def unlink_user_identifier(self, user_id: Given, *, force: bool = False) -> UnlinkResult:
-        """Unlink ``user_id``; see :meth:`AsyncFormationClient.unlink_user_identifier`."""
+        """Unlink ``user_id``; see :meth:`AsyncFormationClient.unlink_user_identifier`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> (await slack.unlink_user_identifier("U98765ABC", force=True))["identifier"]
+        'U98765ABC'
+        """
         return await self._client.unlink_user_identifier(self._given(user_id), force=force)
 
     async def chat(self, message: str, user_id: Given, *, session_id: str | None = None) -> ChatReply:
-        """Answer a message that came in this channel; see :meth:`AsyncFormationClient.chat`."""
+        """Answer a message that came in this channel; see :meth:`AsyncFormationClient.chat`.
+
+        >>> slack = formation.channel("slack")
+        >>> told = await slack.chat("My budget is $5,000", user_id="U98765ABC")
+        >>> print(await slack.chat("What's my budget?", user_id="U98765ABC"))
+        Your budget is $5,000.
+        """
         return await self._client.chat(message, self._given(user_id), session_id=session_id)
 
     async def get_session_messages(self, session_id: str, user_id: Given) -> SessionMessages:
-        """Return the messages of a session; see :meth:`AsyncFormationClient.get_session_messages`."""
+        """Return the messages of a session; see :meth:`AsyncFormationClient.get_session_messages`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> (await slack.get_session_messages(reply.session_id, "U98765ABC"))["count"]
+        2
+        """
         return await self._client.get_session_messages(session_id, self._given(user_id))
 
 

@@ -44,6 +44,10 @@ class BlockingClient:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
         It is a real one, on SQLite in a temporary folder; ``config`` may set everything but the database.
+
+        >>> with FormationClient.ephemeral() as throw_away:
+        ...     throw_away.list_users()["count"]
+        0
         """
         client = cls.__new__(cls)
         client._start(AsyncFormationClient.ephemeral(config, actor=actor, responder=responder))
@@ -59,7 +63,10 @@ class BlockingClient:
         self.close()
 
     def close(self) -> None:
-        """Close the formation's connections; closing twice is harmless."""
+        """Close the formation's connections; closing twice is harmless.
+
+        >>> formation.close()
+        """
         self._run(self._async.close())
         with self._starting:
             portal, self._portal = self._portal, None
@@ -68,12 +75,21 @@ class BlockingClient:
 
     @property
     def formation_id(self) -> str:
-        """The formation's id."""
+        """The formation's id.
+
+        >>> formation.formation_id
+        'default'
+        """
         return self._async.formation_id
 
     @property
     def cache_info(self) -> Mapping[str, int]:
-        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held."""
+        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held.
+
+        >>> made = formation.resolve_user("alice@email.com", create_user=True)
+        >>> formation.cache_info["identifiers"]
+        1
+        """
         return self._async.cache_info
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -41,16 +41,18 @@ def checked_channel(type: object, scope: object) -> tuple[str, str | None]:
     Raises:
         InvalidIdentifierError: One of them cannot be one.
     """
-    parsed = parse_type(type)
-    if parsed is None:
+    if type is None:
         raise InvalidIdentifierError("A channel needs a type, such as 'slack'.", reason="wrong_type")
-    return parsed, parse_scope(scope)
+    return parse_type(type), None if scope is None else parse_scope(scope)
 
 
-def given_by_channel(value: Given, type: str, scope: str | None) -> Given:
-    """Return ``value`` with the channel's type and scope if it is bare and no public id."""
+def given_by_channel(value: Given, type: str, scope: str | None, *, secret: bool = False) -> Given:
+    """Return ``value`` with the channel's type and scope if it is bare and no public id.
+
+    ``secret`` says that the channel's type is one: a public id is no proof of anything, and must not pass for a key.
+    """
     if not isinstance(value, str | int) or isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.startswith("usr_"):
+    if isinstance(value, str) and value.startswith("usr_") and not secret:
         return value
     return (value, type) if scope is None else {"identifier": value, "type": type, "scope": scope}

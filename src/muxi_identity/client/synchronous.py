@@ -41,6 +41,12 @@ class FormationClient(BlockingClient):
         """Return a view of the formation that types every bare ``user_id``.
 
         ``scope`` tells apart equal ids of several issuers: the Slack workspace, the OAuth issuer.
+
+        >>> slack = formation.channel("slack", scope="T012AB3CD")
+        >>> reply = slack.chat("Hello!", user_id="U98765ABC")
+        >>> known = formation.get_user_identifiers(reply.user_id, detailed=True)
+        >>> known[0]["type"], known[0]["scope"]
+        ('slack', 'T012AB3CD')
         """
         return Channel(self, type, scope)
 
@@ -244,7 +250,7 @@ class FormationClient(BlockingClient):
             IdentityChangedError: The identifier went to somebody else meanwhile; nothing was recorded.
 
         >>> told = formation.chat("My budget is $5,000", user_id="user_123")
-        >>> printformation.chat("What's my budget?", user_id="user_123")
+        >>> print(formation.chat("What's my budget?", user_id="user_123"))
         Your budget is $5,000.
         """
         return self._run(self._async.chat(message, user_id, session_id=session_id))
@@ -270,7 +276,8 @@ class FormationClient(BlockingClient):
 class Channel:
     """A formation as one channel sees it: every bare ``user_id`` has the channel's type and scope.
 
-    A public id (``usr_...``) and an identifier with a type of its own are taken as they are.
+    A public id (``usr_...``) and an identifier with a type of its own are taken as they are; in a channel of secrets
+    (``api_key``) a public id is refused.
     """
 
     def __init__(self, client: FormationClient, type: str, scope: str | None = None) -> None:
@@ -278,31 +285,71 @@ class Channel:
         self._async = AsyncChannel(client._async, type, scope)
 
     def resolve_user(self, user_id: Given, create_user: bool = False) -> ResolvedUser:
-        """Return who ``user_id`` is in this channel; see :meth:`FormationClient.resolve_user`."""
+        """Return who ``user_id`` is in this channel; see :meth:`FormationClient.resolve_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> slack.resolve_user("U98765ABC", create_user=True)["created"]
+        True
+        """
         return self._client._run(self._async.resolve_user(user_id, create_user))
 
     def find_user(self, user_id: Given) -> ResolvedUser | None:
-        """Return who ``user_id`` is in this channel, or None; see :meth:`FormationClient.find_user`."""
+        """Return who ``user_id`` is in this channel, or None; see :meth:`FormationClient.find_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> slack.find_user("U98765ABC") is None
+        True
+        """
         return self._client._run(self._async.find_user(user_id))
 
     def get_user(self, user_id: Given) -> UserRecord:
-        """Return the record of a person; see :meth:`FormationClient.get_user`."""
+        """Return the record of a person; see :meth:`FormationClient.get_user`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = slack.chat("Hello!", user_id="U98765ABC")
+        >>> slack.get_user("U98765ABC")["established"]
+        False
+        """
         return self._client._run(self._async.get_user(user_id))
 
     def get_user_identifiers(self, user_id: Given) -> list[str]:
-        """Return a person's identifiers; see :meth:`FormationClient.get_user_identifiers`."""
+        """Return a person's identifiers; see :meth:`FormationClient.get_user_identifiers`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = slack.chat("Hello!", user_id="U98765ABC")
+        >>> slack.get_user_identifiers("U98765ABC")
+        ['U98765ABC']
+        """
         return self._client._run(self._async.get_user_identifiers(user_id))
 
     def unlink_user_identifier(self, user_id: Given, *, force: bool = False) -> UnlinkResult:
-        """Unlink ``user_id``; see :meth:`FormationClient.unlink_user_identifier`."""
+        """Unlink ``user_id``; see :meth:`FormationClient.unlink_user_identifier`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = slack.chat("Hello!", user_id="U98765ABC")
+        >>> slack.unlink_user_identifier("U98765ABC", force=True)["identifier"]
+        'U98765ABC'
+        """
         return self._client._run(self._async.unlink_user_identifier(user_id, force=force))
 
     def chat(self, message: str, user_id: Given, *, session_id: str | None = None) -> ChatReply:
-        """Answer a message that came in this channel; see :meth:`FormationClient.chat`."""
+        """Answer a message that came in this channel; see :meth:`FormationClient.chat`.
+
+        >>> slack = formation.channel("slack")
+        >>> told = slack.chat("My budget is $5,000", user_id="U98765ABC")
+        >>> print(slack.chat("What's my budget?", user_id="U98765ABC"))
+        Your budget is $5,000.
+        """
         return self._client._run(self._async.chat(message, user_id, session_id=session_id))
 
     def get_session_messages(self, session_id: str, user_id: Given) -> SessionMessages:
-        """Return the messages of a session; see :meth:`FormationClient.get_session_messages`."""
+        """Return the messages of a session; see :meth:`FormationClient.get_session_messages`.
+
+        >>> slack = formation.channel("slack")
+        >>> reply = slack.chat("Hello!", user_id="U98765ABC")
+        >>> slack.get_session_messages(reply.session_id, "U98765ABC")["count"]
+        2
+        """
         return self._client._run(self._async.get_session_messages(session_id, user_id))
 
 

@@ -23,25 +23,33 @@ def hold_theirs(tx: Transaction, hit: Hit) -> None:
     _check(tx, hit, lock=tx.database.lock_rows)
 
 
-def check_theirs(tx: Transaction, hit: Hit) -> None:
+def check_theirs(tx: Transaction, hit: Hit) -> str:
     """Check, in the snapshot of a reading transaction, that the caller's identifier is its member's.
 
-    A cached mapping may be wrong; what is read after this, in the same snapshot, is the right person's.
+    A cached mapping may be wrong; what is read after this, in the same snapshot, is the right person's. Returns the
+    person's public id: a merge by another process may have changed it.
 
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
-    _check(tx, hit, lock=False)
+    return _check(tx, hit, lock=False)
 
 
-def _check(tx: Transaction, hit: Hit, *, lock: bool) -> None:
-    user = select(users.c.pk).where(tx.users_where(users.c.pk == hit.member_pk))
+def _check(tx: Transaction, hit: Hit, *, lock: bool) -> str:
+    root = users.alias("root")
+    user = (
+        select(root.c.public_id)
+        .select_from(users)
+        .join(root, (root.c.formation_id == users.c.formation_id) & (root.c.pk == users.c.root_pk))
+        .where(tx.users_where(users.c.pk == hit.member_pk))
+    )
     if lock:
-        user = user.with_for_update(read=True, key_share=True)
-    if tx.connection.execute(user).scalar() is None:
+        user = user.with_for_update(read=True, key_share=True, of=users)
+    public_id: str | None = tx.connection.execute(user).scalar()
+    if public_id is None:
         raise GuardRefused
     if hit.identifier_pk is None:
-        return
+        return public_id
     identifier = select(identifiers.c.pk).where(
         identifiers.c.formation_id == tx.formation_id,
         identifiers.c.pk == hit.identifier_pk,
@@ -53,3 +61,4 @@ def _check(tx: Transaction, hit: Hit, *, lock: bool) -> None:
         identifier = identifier.with_for_update(read=True)
     if tx.connection.execute(identifier).scalar() is None:
         raise GuardRefused
+    return public_id

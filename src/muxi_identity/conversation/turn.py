@@ -17,8 +17,9 @@ from muxi_identity.models import SessionMessages, iso
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a turn starts from: its session, and what the responder is given."""
+    """What a turn starts from: the person's public id, the session, and what the responder is given."""
 
+    user_id: str
     session_id: str
     turn: Turn
 
@@ -29,9 +30,10 @@ def open_turn(tx: Transaction, hit: Hit, message: str, session_id: str | None, i
     Raises:
         GuardRefused: The identifier is not, or no longer, the member's.
     """
-    check_theirs(tx, hit)
+    user_id = check_theirs(tx, hit)
     session_id = session_id or current_session(tx, hit, idle_seconds) or new_session_id()
     return Opening(
+        user_id,
         session_id,
         Turn(message=message, facts=read_facts(tx, hit), messages=read_messages(tx, hit, session_id)),
     )

@@ -195,6 +195,10 @@ class IdentityCache:
         self._second.insert(hit.member_pk, (hit.root_pk, hit.public_id, member_token, self._deadline))
         self._first.insert(key, (hit.identifier_pk, hit.member_pk, token, deadline))
 
+    def forget(self, key: Hashable) -> None:
+        """Drop the entry of ``key``: its spelling turned out to be a secret, which must not lie in memory."""
+        self._first.pop(key, None)
+
     def _deadline_now(self) -> float:
         deadline = monotonic() + self.ttl
         if deadline - self._deadline > self._grain:

@@ -7,13 +7,14 @@ outlives the person it belongs to.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import delete, insert, select
 
 from muxi_identity.errors import InvalidRequestError
-from muxi_identity.identifiers import Identifier
+from muxi_identity.identifiers import Identifier, PublicId
 from muxi_identity.identity.keys import BucketKey
 from muxi_identity.identity.linking import Linked
 from muxi_identity.identity.transaction import Transaction
@@ -23,12 +24,18 @@ KEEP_SECONDS = 24 * 3600
 MAX_KEY = 255
 
 
-def fingerprint(key: BucketKey, identifiers: list[Identifier], *rest: object) -> bytes:
-    """Return what tells one request from another, without keeping any of it in clear."""
+def fingerprint(
+    key: BucketKey, identifiers: Sequence[Identifier], user: Identifier | PublicId | None, *rest: object
+) -> bytes:
+    """Return what tells one request from another, without keeping any of it in clear.
+
+    ``user`` is whom the request named, not who that was: sent again, it may mean somebody else by now.
+    """
+    named = [user.fold, user.type, user.scope] if isinstance(user, Identifier) else user and user.user_id
     parts: list[Any] = [
         [each.fold, each.type, each.scope, each.verified, str(each.expires_at), each.metadata] for each in identifiers
     ]
-    return key.fingerprint(json.dumps([parts, rest], sort_keys=True, default=str))
+    return key.fingerprint(json.dumps([parts, named, rest], sort_keys=True, default=str))
 
 
 def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
@@ -37,15 +44,11 @@ def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
     Raises:
         InvalidRequestError: The key was used for another request.
     """
-    tx.connection.execute(
-        delete(idempotency).where(
-            idempotency.c.formation_id == tx.formation_id,
-            idempotency.c.created_at < tx.now - KEEP_SECONDS * 1_000_000,
-        )
-    )
     row = tx.connection.execute(
         select(idempotency.c.fingerprint, idempotency.c.answer).where(
-            idempotency.c.formation_id == tx.formation_id, idempotency.c.key == key
+            idempotency.c.formation_id == tx.formation_id,
+            idempotency.c.key == key,
+            idempotency.c.created_at >= tx.now - KEEP_SECONDS * 1_000_000,
         )
     ).one_or_none()
     if row is None:
@@ -56,11 +59,17 @@ def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
 
 
 def keep_answer(tx: Transaction, key: str, request: bytes, linked: Linked) -> None:
-    """Store what a call did.
+    """Store what a call did, in place of what is older than a day.
 
     Raises:
         RaceLost: The same call was sent twice at once and the other one was quicker.
     """
+    tx.connection.execute(
+        delete(idempotency).where(
+            idempotency.c.formation_id == tx.formation_id,
+            idempotency.c.created_at < tx.now - KEEP_SECONDS * 1_000_000,
+        )
+    )
     tx.connection.execute(
         insert(idempotency).values(
             formation_id=tx.formation_id,

@@ -107,6 +107,7 @@ def link(
     merge_ids = [merge(tx, survivor, person, mode=on_conflict) for person in decision.absorbed]
     refreshed = [_refresh(tx, item, survivor, verified) for item in decision.known]
     _retire(tx, [row for item in [*decision.taken, *decision.promoted] for row in item.rows])
+    _forget_clear_text(tx, [item.identifier for item in items if item.identifier.secret])
     fresh = [*decision.unknown, *decision.taken]
     fresh.sort(key=lambda item: item.position)
     insert_identifiers(
@@ -153,8 +154,13 @@ def _positions(items: Iterable[Item]) -> list[int]:
 
 def _read(tx: Transaction, items: Sequence[Item]) -> dict[bytes, list[BucketRow]]:
     rows = tx.bucket_rows(item.bucket for item in items)
+    claimed: set[int] = set()
     for item in items:
-        item.rows = same_identifier(rows[item.bucket], item.identifier, tx.now)
+        # Somebody wrote in as bare "12345", and is linked as Telegram's and as GitHub's 12345: the row can become one
+        # of them, not both.
+        same = same_identifier(rows[item.bucket], item.identifier, tx.now)
+        item.rows = [row for row in same if row.pk not in claimed]
+        claimed.update(row.pk for row in item.rows)
     return rows
 
 
@@ -254,14 +260,17 @@ def decide(
             conflicts.append(item)
     if conflicts:
         # Several known owners and nobody chosen by the caller: each of them is one side of the conflict.
-        raise _conflict(conflicts if given else [item for item in rest if item.rows], people, on_conflict)
+        raise _conflict(conflicts if given else [item for item in rest if item.rows], given, people, on_conflict)
     decision.absorbed = sorted(absorbed.values(), key=lambda person: (person.created_at, person.root_pk))
-    if on_conflict == "absorb" and any(item.identifier.type != ANONYMOUS for item in rest):
+    signed_in = any(item.identifier.type != ANONYMOUS for item in rest)
+    if on_conflict == "absorb":
         # What a visitor did before signing in joins the person; the next visitor of a shared device starts afresh.
         decision.promoted = [
             item
             for item in decision.known
-            if item.identifier.type == ANONYMOUS and not any(people[root].established for root in item.owners)
+            if item.identifier.type == ANONYMOUS
+            and not any(people[root].established for root in item.owners)
+            and (signed_in or not item.owners.isdisjoint(absorbed))
         ]
         decision.known = [item for item in decision.known if item not in decision.promoted]
     return decision
@@ -288,11 +297,14 @@ def _has_claim(owner: Person, item: Item) -> bool:
     return owner.established or owner.verified or any(row.verified_at is not None for row in item.rows)
 
 
-def _conflict(items: Sequence[Item], people: dict[int, Person], on_conflict: OnConflict) -> IdentifierConflictError:
+def _conflict(
+    items: Sequence[Item], given: Person | None, people: dict[int, Person], on_conflict: OnConflict
+) -> IdentifierConflictError:
     conflicts = [
         {"identifier": item.shown, "type": item.identifier.type, "muxi_user_id": people[root].public_id}
         for item in items
         for root in sorted(item.owners)
+        if given is None or root != given.root_pk
     ]
     names = ", ".join(f"{one['identifier']} belongs to {one['muxi_user_id']}" for one in conflicts)
     mend = (
@@ -310,7 +322,9 @@ def _check_limits(tx: Transaction, decision: Decision) -> None:
         return
     people = [*decision.absorbed, *([decision.survivor] if decision.survivor else [])]
     held = count_live(tx, [pk for person in people for pk in person.member_pks])
-    held[ANONYMOUS] = held.get(ANONYMOUS, 0) - len(decision.promoted)
+    roots = {person.root_pk for person in people}
+    for row in (row for item in [*decision.taken, *decision.promoted] for row in item.rows):
+        held[row.type] = held.get(row.type, 0) - (row.root_pk in roots)
     held[None] = held.get(None, 0) - len(gains_type)
     for item in [*fresh, *gains_type]:
         held[item.identifier.type] = held.get(item.identifier.type, 0) + 1
@@ -326,9 +340,12 @@ def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> b
     row, new = item.rows[0], item.identifier
     values: dict[str, object] = {}
     if _gains_type(item):
-        values.update(type=new.type, scope=new.scope, value=new.value, secret=new.secret)
+        # It takes a new slot, as a new row does: a first contact under the type may just be inserting one.
+        (slot,) = tx.take_slots([row.bucket])
+        values.update(type=new.type, scope=new.scope, value=new.value, secret=new.secret, slot=slot)
         if new.secret:
             values["spelling"] = new.spelling  # the hint: what was kept in clear as an ordinary identifier goes
+            tx.erased = True
     if new.expires_at is not None and microseconds(new.expires_at) != row.expires_at:
         values["expires_at"] = new_identifier(new, row.bucket, tx.now, verified).expires_at
     if new.metadata is not None:
@@ -349,6 +366,25 @@ def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> b
 def _retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:
     retire(tx, rows)
     tx.touch(sorted({row.root_pk for row in rows if row.root_pk is not None}))
+
+
+def _forget_clear_text(tx: Transaction, secrets: Sequence[Identifier]) -> None:
+    """Take the clear text off what is left of identifiers that are known for secrets now.
+
+    A key wrote in bare, and was unlinked, expired or taken over before it was linked as a key: its old rows hold it.
+    """
+    for secret in secrets:
+        left = tx.connection.execute(
+            update(table)
+            .where(
+                table.c.formation_id == tx.formation_id,
+                table.c.bucket == tx.bucket(secret.fold),
+                table.c.value != "",
+                table.c.type.is_(None) | table.c.unlinked_at.is_not(None) | (table.c.expires_at <= tx.now),
+            )
+            .values(spelling=secret.spelling, value="")
+        )
+        tx.erased |= left.rowcount > 0
 
 
 def retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:

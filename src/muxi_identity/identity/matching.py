@@ -85,11 +85,12 @@ def _would_be(identifier: Identifier, row: BucketRow) -> bool:
     return identifier.secret or same_value(row.spelling, identifier.type, identifier.value)
 
 
-def _ambiguous(identifier: Identifier, rows: Iterable[BucketRow]) -> AmbiguousIdentifierError:
+def _ambiguous(identifier: Identifier, rows: Sequence[BucketRow]) -> AmbiguousIdentifierError:
     kinds = sorted({f"{row.type}/{row.scope}" if row.scope else str(row.type) for row in rows})
     which = "scope" if not identifier.guessed else "type"
+    shown = next((row.spelling for row in rows if row.secret), identifier.shown)  # a key that was passed bare
     return AmbiguousIdentifierError(
-        f"{identifier.shown!r} is known of several people, as {', '.join(kinds)}: pass the {which} with it.",
-        identifier=identifier.shown,
+        f"{shown!r} is known of several people, as {', '.join(kinds)}: pass the {which} with it.",
+        identifier=shown,
         types=kinds,
     )

@@ -18,6 +18,7 @@ from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import OWNED_TABLES, history, identifiers, merges, users
 
 MAX_PAGE = 500
+_MAX_CURSOR = 256  # characters; ours are shorter
 
 
 def new_public_id() -> str:
@@ -81,8 +82,8 @@ def list_users(tx: Transaction, limit: int, cursor: str | None) -> UserPage:
     Raises:
         InvalidRequestError: The limit is out of range or the cursor is none of ours.
     """
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequestError(f"limit must be between 1 and {MAX_PAGE}, not {limit}.")
+    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequestError(f"limit must be a whole number from 1 to {MAX_PAGE}.")
     page = (
         select(users.c.pk, users.c.created_at, users.c.public_id)
         .where(tx.users_where(users.c.parent_pk.is_(None)))
@@ -107,10 +108,13 @@ def _write_cursor(created_at: int, public_id: str) -> str:
 
 def _read_cursor(cursor: str) -> tuple[int, str]:
     try:
-        created_at, public_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except ValueError:
+        created_at, public_id = json.loads(base64.urlsafe_b64decode(cursor[:_MAX_CURSOR].encode()))
+    except (AttributeError, TypeError, ValueError, RecursionError):
         created_at = public_id = None
-    if type(created_at) is not int or type(public_id) is not str:
+    # Whoever makes up a cursor must not reach the driver with a number or a text that no column can hold.
+    if type(created_at) is not int or created_at.bit_length() > 63 or type(public_id) is not str:
+        public_id = None
+    if public_id is None or not public_id.isprintable():
         raise InvalidRequestError("cursor is not one that list_users gave; pass next_cursor of the page before.")
     return created_at, public_id
 
@@ -199,6 +203,7 @@ def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> Delet
             merged_users=merged,
         )
     pks = person.member_pks
+    tx.erased = True
     if tx.database.lock_rows:
         # Writes under the person lock the user first and its identifier next: taken in the same order, nobody
         # waits in a circle, and no row arrives between two of the statements below.

@@ -29,7 +29,8 @@ def new_identifier(identifier: Identifier, bucket: bytes, now: int, verified: bo
     """
     expires_at = None if identifier.expires_at is None else microseconds(identifier.expires_at)
     if expires_at is not None and expires_at <= now:
-        raise InvalidRequestError(f"expires_at of {identifier.shown!r} has passed; give it a time to come.")
+        # Not quoted: passed bare, it may be a key.
+        raise InvalidRequestError("expires_at of an identifier has passed; give it a time to come.")
     return NewIdentifier(
         bucket=bucket,
         type=identifier.type,
@@ -46,43 +47,31 @@ def new_identifier(identifier: Identifier, bucket: bytes, now: int, verified: bo
 def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Member, user_id: str) -> None:
     """Insert rows under ``owner``, each at the next slot of its bucket. ``user_id`` is who the history names.
 
+    The buckets were read by ``tx.bucket_rows`` before.
+
     Raises:
         RaceLost: Somebody inserted into one of the buckets meanwhile.
     """
     if not new:
         return
-    slots = _next_slots(tx, {row.bucket for row in new})
-    # A plain new spelling can make no cached answer wrong; one that joins others in its bucket can.
-    tx.fence.buckets(bucket for bucket, slot in slots.items() if slot > 0)
+    slots = tx.take_slots([row.bucket for row in new])
     keys = tx.new_keys(len(new))
-    values = []
-    for pk, row in zip(keys, new, strict=True):
-        values.append(
-            {
-                "formation_id": tx.formation_id,
-                "pk": pk,
-                "user_pk": owner.pk,
-                "slot": slots[row.bucket],
-                "source": tx.change.source,
-                "linked_at": tx.now,
-                **{name: getattr(row, name) for name in NewIdentifier.__slots__},
-            }
-        )
-        slots[row.bucket] += 1
+    values = [
+        {
+            "formation_id": tx.formation_id,
+            "pk": pk,
+            "user_pk": owner.pk,
+            "slot": slot,
+            "source": tx.change.source,
+            "linked_at": tx.now,
+            **{name: getattr(row, name) for name in NewIdentifier.__slots__},
+        }
+        for pk, slot, row in zip(keys, slots, new, strict=True)
+    ]
     # In bucket order: two links of the same identifiers in another order would wait for each other for ever.
     tx.connection.execute(insert(table), sorted(values, key=lambda value: (value["bucket"], value["slot"])))
     for pk in keys:
         record(tx, Event.IDENTIFIER_LINK, user_id, identifier_pk=pk)
-
-
-def _next_slots(tx: Transaction, buckets: set[bytes]) -> dict[bytes, int]:
-    statement = (
-        select(table.c.bucket, func.max(table.c.slot))
-        .where(table.c.formation_id == tx.formation_id, table.c.bucket.in_(sorted(buckets)))
-        .group_by(table.c.bucket)
-    )
-    highest = {row[0]: row[1] for row in tx.connection.execute(statement)}
-    return {bucket: highest.get(bucket, -1) + 1 for bucket in buckets}
 
 
 def count_live(tx: Transaction, member_pks: Sequence[int]) -> dict[str | None, int]:

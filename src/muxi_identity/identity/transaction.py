@@ -53,6 +53,9 @@ class Transaction:
     rules: IdentifierRules
     match: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    erased: bool = False
+    """Something was erased that must not be found in what the database keeps of older states either."""
+    _next_slots: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def now(self) -> int:
@@ -64,10 +67,19 @@ class Transaction:
         return self.database.new_keys(self.connection, self.formation_id, number)
 
     def bucket_rows(self, buckets: Iterable[bytes]) -> dict[bytes, list[BucketRow]]:
-        """Read the rows of these buckets that are live or tombstones of secrets, by slot."""
+        """Read the rows of these buckets that are live or tombstones of secrets, by slot.
+
+        The same statement reads which slot is free. Read by a later one, it would lie after a row that was committed
+        between the two, and that whatever was decided on these rows knows nothing of.
+        """
         wanted = sorted(set(buckets))
         statement = (
-            select(*(identifiers.c[name] for name in BucketRow._fields[:11]), _member.c.root_pk, _root.c.public_id)
+            select(
+                *(identifiers.c[name] for name in BucketRow._fields[:11]),
+                _member.c.root_pk,
+                _root.c.public_id,
+                identifiers.c.slot,
+            )
             .select_from(
                 identifiers.outerjoin(
                     _member,
@@ -76,17 +88,42 @@ class Transaction:
                     _root, and_(_root.c.formation_id == _member.c.formation_id, _root.c.pk == _member.c.root_pk)
                 )
             )
-            .where(
-                identifiers.c.formation_id == self.formation_id,
-                identifiers.c.bucket.in_(wanted),
-                or_(identifiers.c.unlinked_at.is_(None), identifiers.c.secret),
-            )
+            .where(identifiers.c.formation_id == self.formation_id, identifiers.c.bucket.in_(wanted))
             .order_by(identifiers.c.bucket, identifiers.c.slot)
         )
         rows: dict[bytes, list[BucketRow]] = {bucket: [] for bucket in wanted}
-        for row in self.connection.execute(statement):
-            rows[row.bucket].append(BucketRow._make(row))
+        self._next_slots.update(dict.fromkeys(wanted, 0))
+        for *found, slot in self.connection.execute(statement):
+            row = BucketRow._make(found)
+            self._next_slots[row.bucket] = slot + 1
+            if row.unlinked_at is None or row.secret:
+                rows[row.bucket].append(row)
         return rows
+
+    def take_slots(self, buckets: Sequence[bytes]) -> list[int]:
+        """Return a free slot of each of these buckets, as of when :meth:`bucket_rows` last read it.
+
+        Raises:
+            RaceLost: A row that was read then is gone.
+        """
+        used = {bucket: slot - 1 for bucket in buckets if (slot := self._next_slots[bucket]) > 0}
+        if used and self.database.lock_rows:
+            # A delete that emptied the bucket would let somebody else begin it anew, below our slot.
+            last = [(identifiers.c.bucket == bucket) & (identifiers.c.slot == slot) for bucket, slot in used.items()]
+            held = self.connection.execute(
+                select(identifiers.c.pk)
+                .where(identifiers.c.formation_id == self.formation_id, or_(*last))
+                .order_by(identifiers.c.pk)
+                .with_for_update(read=True, key_share=True)
+            ).all()
+            if len(held) < len(used):
+                raise RaceLost
+        self.fence.buckets(used)  # a plain new spelling makes no cached answer wrong; one that joins others can
+        taken = []
+        for bucket in buckets:
+            taken.append(self._next_slots[bucket])
+            self._next_slots[bucket] += 1
+        return taken
 
     def find_member(self, public_id: str) -> Member | None:
         """Return the member of this public id with its root, None where nobody has it."""

@@ -58,6 +58,13 @@ class Database(abc.ABC):
                 the transaction may have been committed all the same.
         """
 
+    async def scrub(self) -> None:
+        """Overwrite, as far as the database can, what it still keeps of rows that were erased. Best effort.
+
+        PostgreSQL does this when it vacuums.
+        """
+        return
+
     @abc.abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Run ``work``, which only reads, in one transaction."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +12,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from muxi_identity.errors import ConfigurationError
+from muxi_identity.storage.connections import HeldConnections
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import translate
 from muxi_identity.storage.migrate import upgrade
@@ -28,7 +28,7 @@ from muxi_identity.storage.statements import (
 T = TypeVar("T")
 COMMAND_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-_HOT_CONNECTIONS = 4
+_WRITERS = 4
 _CONNECTIONS = 5
 _UNUSABLE = {
     "28": "refused the user or password",
@@ -38,10 +38,6 @@ _UNUSABLE = {
 
 # After a fork the child must neither use nor close what the parent opened. Kept here so that nothing is collected.
 _abandoned: list[object] = []
-
-
-async def _no_reset(_connection: object) -> None:
-    """Leave a returned connection as it is: hot statements are single ones and set nothing to be reset."""
 
 
 class PostgresDatabase(Database):
@@ -58,10 +54,11 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: AsyncEngine | None = None
-        self._pool: asyncpg.Pool | None = None
-        self._reader: asyncpg.Connection | None = None
-        self._reading = asyncio.Lock()
-        self._statements: dict[str, Any] = {}
+        self._reading = self._hold(1)
+        self._writing = self._hold(_WRITERS)
+
+    def _hold(self, limit: int) -> HeldConnections:
+        return HeldConnections(self._url, limit, connect_timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
 
     async def open(self) -> None:
         url = make_url(self._url).set(drivername="postgresql+asyncpg")
@@ -85,21 +82,17 @@ class PostgresDatabase(Database):
         self.identity = f"postgresql:{system}:{name}"
 
     async def close(self) -> None:
-        engine, pool, reader = self._engine, self._pool, self._reader
-        self._engine = self._pool = self._reader = None
-        self._statements.clear()
-        if reader is not None:
-            await reader.close(timeout=5)
-        if pool is not None:
-            await pool.close()
+        engine, self._engine = self._engine, None
+        await self._reading.close()
+        await self._writing.close()
         if engine is not None:
             await engine.dispose()
 
     def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._pool, self._reader, dict(self._statements)])
-        self._engine = self._pool = self._reader = None
-        self._statements.clear()
-        self._reading = asyncio.Lock()
+        _abandoned.extend([self._engine, self._reading, self._writing])
+        self._engine = None
+        self._reading = self._hold(1)
+        self._writing = self._hold(_WRITERS)
 
     async def transact(self, work: Work[T]) -> T:
         return await self._run(work, "READ COMMITTED")
@@ -139,34 +132,18 @@ class PostgresDatabase(Database):
         return [MemberRow._make(row) for row in await self._fetch(FIND_MEMBERS, formation_id, public_ids)]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        async with self._reading:
-            for attempt in (1, 2):
-                try:
-                    prepared = self._statements.get(statement) or await self._prepare(statement)
-                    rows: list[Any] = await prepared.fetch(*arguments, timeout=COMMAND_SECONDS)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                    lost = self._reader is None or self._reader.is_closed()
-                    if not lost or attempt == 2:
-                        raise translate(error) from None
-                    self._statements.clear()  # a look-up changes nothing: ask again over a new connection
-                else:
-                    return rows
-        raise AssertionError("unreachable")
-
-    async def _prepare(self, statement: str) -> Any:
-        if self._reader is None or self._reader.is_closed():
-            self._statements.clear()
-            self._reader = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
-        self._statements[statement] = await self._reader.prepare(statement)
-        return self._statements[statement]
+        try:
+            return await self._reading.fetch(statement, *arguments, repeat=True)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise translate(error) from None
 
     async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
-        row = await self._write(
+        rows = await self._write(
             CREATE_PERSON,
             *_columns(formation_id, person, change),
             change.at if person.established else None,
         )
-        return CreatedPerson(row["user_pk"], row["identifier_pks"]) if row else None
+        return CreatedPerson(rows[0]["user_pk"], rows[0]["identifier_pks"]) if rows else None
 
     async def extend_person(
         self,
@@ -177,28 +154,20 @@ class PostgresDatabase(Database):
         limit: int,
         caps: Sequence[tuple[str, int]],
     ) -> tuple[CreatedPerson, str] | None:
-        row = await self._write(
+        rows = await self._write(
             EXTEND_PERSON,
             *_columns(formation_id, person, change),
             limit,
             [type_ for type_, _ in caps],
             [most for _, most in caps],
         )
-        return (CreatedPerson(row["user_pk"], row["identifier_pks"]), row["public_id"]) if row else None
+        if not rows:
+            return None
+        return CreatedPerson(rows[0]["user_pk"], rows[0]["identifier_pks"]), rows[0]["public_id"]
 
-    async def _write(self, statement: str, *arguments: Any) -> Any:
+    async def _write(self, statement: str, *arguments: Any) -> list[Any]:
         try:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=_HOT_CONNECTIONS,
-                    reset=_no_reset,
-                    timeout=CONNECT_SECONDS,
-                    command_timeout=COMMAND_SECONDS,
-                )
-            async with self._pool.acquire() as connection:
-                return await connection.fetchrow(statement, *arguments)
+            return await self._writing.fetch(statement, *arguments, repeat=False)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             raise translate(error) from None
 

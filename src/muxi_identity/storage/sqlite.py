@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -25,7 +26,10 @@ from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQL
 from muxi_identity.storage.tables import formations
 
 T = TypeVar("T")
+logger = logging.getLogger("muxi_identity.storage")
+
 BUSY_SECONDS = 30.0
+_SCRUB_MILLISECONDS = 1000
 _MINIMUM = (3, 35, 0)  # RETURNING
 
 # After a fork the child must neither use nor close what the parent opened. Kept here so that nothing is collected.
@@ -128,6 +132,24 @@ class SqliteDatabase(Database):
                 return work(connection)
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error) as error:
             raise translate(error) from None
+
+    async def scrub(self) -> None:
+        await self._in_thread(self._writing, self._scrub)
+
+    def _scrub(self) -> None:
+        """Empty the write-ahead log: it holds the pages as they were before something was erased from them."""
+        assert self._engine is not None
+        with self._engine.connect() as checked_out:
+            connection = checked_out.connection.driver_connection
+            assert isinstance(connection, sqlite3.Connection)
+            # Writers wait while this waits for readers. Where those take too long, a later checkpoint does it.
+            connection.execute(f"PRAGMA busy_timeout = {_SCRUB_MILLISECONDS}")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.Error as error:
+                logger.warning("cannot empty the write-ahead log: %s", getattr(error, "sqlite_errorname", "error"))
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     @staticmethod
     async def _in_thread(pool: ThreadPoolExecutor | None, work: Callable[..., T], *args: Any) -> T:

@@ -1,0 +1,146 @@
+"""The public names: pinned, handed on by ``muxi``, and the same for the synchronous and the asynchronous client."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import muxi
+import muxi_identity
+from muxi_identity import AsyncChannel, AsyncFormationClient, Channel, FormationClient
+
+PUBLIC = [
+    "AmbiguousIdentifierError",
+    "AsyncChannel",
+    "AsyncFormationClient",
+    "Channel",
+    "ChatReply",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ConflictError",
+    "DeleteResult",
+    "Fact",
+    "FormationClient",
+    "FormationConfig",
+    "IdentifierConflictError",
+    "IdentifierLimitError",
+    "IdentifierName",
+    "IdentifierNotFoundError",
+    "IdentifierRecord",
+    "IdentityChangedError",
+    "InvalidIdentifierError",
+    "InvalidRequestError",
+    "LastIdentifierError",
+    "LinkResult",
+    "MergeConflictError",
+    "Message",
+    "MuxiError",
+    "NotFoundError",
+    "ResolvedUser",
+    "Responder",
+    "Response",
+    "SessionMessage",
+    "SessionMessages",
+    "SessionNotFoundError",
+    "StorageUnavailableError",
+    "Turn",
+    "UnlinkResult",
+    "UserExistsError",
+    "UserNotFoundError",
+    "UserPage",
+    "UserRecord",
+    "__version__",
+]
+
+CLIENT = [
+    "associate_user_identifiers",
+    "cache_info",
+    "channel",
+    "chat",
+    "close",
+    "create_user",
+    "delete_user",
+    "ephemeral",
+    "find_user",
+    "formation_id",
+    "get_session_messages",
+    "get_user",
+    "get_user_identifiers",
+    "list_users",
+    "resolve_user",
+    "unlink_user_identifier",
+]
+
+CHANNEL = [
+    "chat",
+    "find_user",
+    "get_session_messages",
+    "get_user",
+    "get_user_identifiers",
+    "resolve_user",
+    "unlink_user_identifier",
+]
+
+PAIRS = [(FormationClient, AsyncFormationClient), (Channel, AsyncChannel)]
+
+
+def public(kind: type) -> list[str]:
+    return sorted(name for name in dir(kind) if not name.startswith("_"))
+
+
+def test_the_public_names_are_these() -> None:
+    assert muxi_identity.__all__ == PUBLIC
+    assert all(hasattr(muxi_identity, name) for name in PUBLIC)
+
+
+def test_muxi_hands_on_exactly_these() -> None:
+    handed_on: dict[str, object] = {}
+    exec("from muxi import *", handed_on)  # noqa: S102 (a star import is for modules alone)
+    del handed_on["__builtins__"]
+
+    assert muxi.__all__ == PUBLIC
+    assert sorted(handed_on) == sorted(PUBLIC)
+    assert all(value is getattr(muxi_identity, name) for name, value in handed_on.items())
+
+
+def test_every_public_error_is_exported() -> None:
+    def below(kind: type[BaseException]) -> set[str]:
+        return {kind.__name__}.union(*map(below, kind.__subclasses__()))
+
+    ours = {name for name in below(muxi_identity.MuxiError) if hasattr(muxi_identity.errors, name)}
+    assert ours == {name for name in PUBLIC if name.endswith("Error")}
+
+
+@pytest.mark.parametrize(("kind", "names"), [(FormationClient, CLIENT), (Channel, CHANNEL)])
+def test_the_calls_are_these(kind: type, names: list[str]) -> None:
+    assert public(kind) == names
+
+
+@pytest.mark.parametrize(("blocking", "awaited"), PAIRS)
+def test_both_clients_have_the_same_calls(blocking: type, awaited: type) -> None:
+    assert public(blocking) == public(awaited)
+    for name in public(blocking):
+        one, other = inspect.getattr_static(blocking, name), inspect.getattr_static(awaited, name)
+        assert isinstance(one, property) == isinstance(other, property), name
+        assert isinstance(one, classmethod) == isinstance(other, classmethod), name
+        if not isinstance(one, property):
+            assert signature(blocking, name) == signature(awaited, name)
+
+
+@pytest.mark.parametrize(("blocking", "awaited"), PAIRS)
+def test_both_clients_are_made_alike(blocking: type, awaited: type) -> None:
+    assert signature(blocking, "__init__") == signature(awaited, "__init__")
+
+
+def test_what_blocks_is_no_coroutine_and_the_other_way_round() -> None:
+    at_once = {"channel", "ephemeral", "cache_info", "formation_id"}
+    for blocking, awaited in PAIRS:
+        for name in set(public(blocking)) - at_once:
+            assert not inspect.iscoroutinefunction(getattr(blocking, name)), name
+            assert inspect.iscoroutinefunction(getattr(awaited, name)), name
+
+
+def signature(kind: type, name: str) -> str:
+    """What a caller passes and gets, with the asynchronous names read as the synchronous ones."""
+    return str(inspect.signature(getattr(kind, name))).replace("Async", "")
