@@ -50,7 +50,7 @@ from muxi_identity.models import (
 )
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import ConstraintViolated, GuardRefused, RaceLost
-from muxi_identity.storage.rows import Change, NewIdentifier, NewPerson
+from muxi_identity.storage.rows import BucketRow, Change, NewIdentifier, NewPerson
 from muxi_identity.storage.sqlite import SqliteDatabase
 from muxi_identity.storage.tables import formations
 
@@ -214,19 +214,37 @@ class Formation:
     async def _resolve(
         self, reference: Reference, *, create: bool, caller: Caller, fresh: bool = False
     ) -> tuple[Answer, bool]:
-        answer = await self._lookup.find(reference, fresh=fresh)
-        if answer.hit is not None:
+        if isinstance(reference, PublicId) or not create or reference.secret:
+            answer = await self._lookup.find(reference, fresh=fresh)
+            if answer.hit is None:
+                raise _unknown(reference)
             return answer, False
-        if isinstance(reference, PublicId) or not create or reference.secret or answer.revoked:
+        made: str | None = None
+
+        async def meet(bucket: bytes) -> list[BucketRow] | None:
+            nonlocal made
+            person, change = self._newcomer(reference, bucket, caller)
+            made = person.public_id
+            try:
+                return await self.database.find_or_create(self.config.id, person, change)
+            except RaceLost:
+                return None
+
+        answer = await self._lookup.find(reference, fresh=fresh, meet=None if fresh or reference.expires_at else meet)
+        if answer.hit is not None:
+            return answer, answer.hit.public_id == made
+        if answer.revoked:
             raise _unknown(reference)
         return await self._first_contact(reference, caller)
 
+    def _newcomer(self, identifier: Identifier, bucket: bytes, caller: Caller) -> tuple[NewPerson, Change]:
+        change = self._change_by(caller)
+        new = new_identifier(identifier, bucket, change.at, False)
+        return NewPerson(new_public_id(), established=False, identifiers=[new]), change
+
     async def _first_contact(self, identifier: Identifier, caller: Caller) -> tuple[Answer, bool]:
         bucket = self._bucket(identifier.fold)
-        change = self._change_by(caller)
-        person = NewPerson(
-            new_public_id(), established=False, identifiers=[new_identifier(identifier, bucket, change.at, False)]
-        )
+        person, change = self._newcomer(identifier, bucket, caller)
         token = self.cache.bucket_tokens.take(bucket)
         generation = self.cache.member_tokens.generation
         try:
@@ -257,7 +275,7 @@ class Formation:
         chosen = None if user_id is None else self.parse(user_id)
         if isinstance(chosen, Identifier):
             raise InvalidRequestError("user_id must look like usr_alice: usr_ and up to 64 letters, digits, _ or -.")
-        public_id = chosen and chosen.user_id
+        public_id = None if chosen is None else chosen.user_id
 
         def work(tx: Transaction) -> UserRecord:
             person = people.new_user(tx, established=True, user_id=public_id)
@@ -545,7 +563,7 @@ class Formation:
         in_doubt = False
         try:
             result = await self.database.transact(whole)
-        except StorageUnavailableError:
+        except (StorageUnavailableError, asyncio.CancelledError):  # the latter when the loop ends: a thread goes on
             in_doubt = True
             raise
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
@@ -45,10 +46,26 @@ def read_config(source: ConfigSource) -> FormationConfig:
     )
 
 
-def ephemeral_config(config: FormationConfig | None = None) -> tuple[FormationConfig, tempfile.TemporaryDirectory[str]]:
+class ThrowAwayFolder:
+    """A folder that goes when it is told to, when nobody holds it any more, or at exit; without a word."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="muxi-"))
+        self._removal = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove it now. Doing it twice is harmless."""
+        self._removal()
+
+    def leave(self) -> None:
+        """Leave it to the process that made it."""
+        self._removal.detach()
+
+
+def ephemeral_config(config: FormationConfig | None = None) -> tuple[FormationConfig, ThrowAwayFolder]:
     """Return a configuration whose data lives in a folder that goes with the client."""
-    folder = tempfile.TemporaryDirectory(prefix="muxi-", ignore_cleanup_errors=True)
-    database = DatabaseConfig(provider="sqlite", path=Path(folder.name) / "muxi.db")
+    folder = ThrowAwayFolder()
+    database = DatabaseConfig(provider="sqlite", path=folder.path / "muxi.db")
     if config is None:
         config = FormationConfig(database=database)
     key = config.secret_key or Secret(new_public_id() + new_public_id())
@@ -64,7 +81,7 @@ class Lifecycle:
         *,
         responder: Responder | None,
         clock: Clock = SYSTEM_CLOCK,
-        folder: tempfile.TemporaryDirectory[str] | None = None,
+        folder: ThrowAwayFolder | None = None,
     ) -> None:
         self.config = config
         self.open_formation: Formation | None = None
@@ -91,8 +108,24 @@ class Lifecycle:
         return await self._open()
 
     async def _open(self) -> Formation:
+        self._refuse_closed()
+        self._come_to_this_loop()
+        async with self._opening:
+            self._refuse_closed()
+            if self.open_formation is None:
+                database = make_database(self.config.database, durable=self._folder is None)
+                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
+                await formation.open()
+                self.open_formation = formation
+            formation = self.open_formation
+        self._refuse_closed()
+        return formation
+
+    def _refuse_closed(self) -> None:
         if self._closed:
             raise ClientClosedError("This client was closed; make another one.")
+
+    def _come_to_this_loop(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop:
             if not self._loop.is_closed():
@@ -102,22 +135,21 @@ class Lifecycle:
                 )
             self.abandon()  # asyncio.run() ended and took the connections with it: open anew
         self._loop = loop
-        async with self._opening:
-            if self.open_formation is None:
-                database = make_database(self.config.database, durable=self._folder is None)
-                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
-                await formation.open()
-                self.open_formation = formation
-            return self.open_formation
 
     async def close(self) -> None:
-        """Close the formation; closing twice is harmless."""
+        """Close the formation; closing twice is harmless.
+
+        Raises:
+            InvalidRequestError: It is in use on another event loop.
+        """
+        self._come_to_this_loop()
         self._closed = True
-        formation, self.open_formation = self.open_formation, None
-        if formation is not None:
-            await formation.close()
+        async with self._opening:  # a call that is just opening it ends first
+            formation, self.open_formation = self.open_formation, None
+            if formation is not None:
+                await formation.close()
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.remove()
 
     def abandon(self) -> None:
         """Forget the open formation without touching its connections."""
@@ -136,7 +168,7 @@ def _after_fork() -> None:
     forget_shared_caches()
     for lifecycle in list(_alive):
         if lifecycle._folder is not None:
-            lifecycle._folder._finalizer.detach()  # type: ignore[attr-defined]  # the parent's to remove
+            lifecycle._folder.leave()
         lifecycle.abandon()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from muxi_identity.errors import ClientClosedError
 
 T = TypeVar("T")
 
@@ -15,6 +18,8 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._submitting = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="muxi-portal", daemon=True)
         self._thread.start()
 
@@ -22,6 +27,7 @@ class Portal:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            self._loop.run_until_complete(_end_others())
         finally:
             self._loop.close()
 
@@ -29,20 +35,40 @@ class Portal:
         """Run ``work`` on the loop and return its result, or raise its error, in the calling thread.
 
         Raises:
+            ClientClosedError: The portal was stopped before the work was done.
             RuntimeError: Called on the portal's own thread, which would wait for itself.
         """
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a synchronous client was called on its own event loop; use the asynchronous client")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._submitting:  # what is handed over after the loop was told to stop would be waited for for ever
+            if self._stopped:
+                work.close()
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise _closed() from None
         except BaseException:
             future.cancel()  # interrupted while waiting: nobody wants the answer any more
             raise
 
     def stop(self) -> None:
-        """End the loop and wait for its thread."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=5)
+        """End the loop, with the calls of other threads that still wait for something, and wait for its thread."""
+        with self._submitting:
+            stopped, self._stopped = self._stopped, True
+            if not stopped and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+
+async def _end_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("This client was closed while the call was under way; make another one.")

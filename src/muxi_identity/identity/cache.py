@@ -49,6 +49,9 @@ class Tokens:
     def take(self, key: Hashable) -> Token:
         """Return the token of ``key``, to be taken *before* the look-up whose answer will be cached under it."""
         stripe = hash(key) % _STRIPES
+        token = self._tokens[stripe]
+        if token is not None:
+            return token  # there is none where a fence is up; one that is killed from now on is dead, as it must be
         with self._lock:
             if self._fences[stripe]:
                 return _DEAD

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
 from muxi_identity.errors import (
     IdentifierConflictError,
@@ -349,7 +349,10 @@ def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> b
     if new.expires_at is not None and microseconds(new.expires_at) != row.expires_at:
         values["expires_at"] = new_identifier(new, row.bucket, tx.now, verified).expires_at
     if new.metadata is not None:
-        values["metadata"] = json.dumps(new.metadata, sort_keys=True)
+        metadata = json.dumps(new.metadata, sort_keys=True)
+        kept = select(table.c.metadata).where(table.c.formation_id == tx.formation_id, table.c.pk == row.pk)
+        if metadata != tx.connection.execute(kept).scalar():
+            values["metadata"] = metadata
     if (verified or new.verified) and row.verified_at is None:
         values["verified_at"] = tx.now
         values["source"] = func.coalesce(tx.change.source, table.c.source)

@@ -6,7 +6,7 @@ Misses that arrive while a look-up is under way wait for the next one, which ask
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from muxi_identity.storage.rows import BucketRow
 
 BATCH = 512
 Reference = Identifier | PublicId
+Meet = Callable[[bytes], Awaitable[list[BucketRow] | None]]
 
 
 class Answer(NamedTuple):
@@ -35,7 +36,13 @@ class _Flight:
     """A look-up under way, and who waits for its answer too."""
 
     token: Token
+    generation: int
     waiting: list[asyncio.Future[list[BucketRow]]] = field(default_factory=list)
+
+    def is_as_fresh_as(self, token: Token, generation: int) -> bool:
+        """Tell whether no identifier of the bucket, and no member's root, changed between the start of this look-up
+        and the moment in which ``token`` and ``generation`` were read."""
+        return self.token is token and token.alive and self.generation == generation
 
 
 class Lookup:
@@ -59,8 +66,11 @@ class Lookup:
         self._busy = False
         self._draining: asyncio.Task[None] | None = None
 
-    async def find(self, reference: Reference, *, fresh: bool = False) -> Answer:
+    async def find(self, reference: Reference, *, fresh: bool = False, meet: Meet | None = None) -> Answer:
         """Look ``reference`` up. ``fresh`` goes around the cache, and neither joins another look-up nor is cached.
+
+        ``meet`` looks a bucket up too, and makes first contact in the same statement where it can; where it returns
+        None, or is not given, this only looks up.
 
         Raises:
             AmbiguousIdentifierError: It is untyped and several people have it.
@@ -75,12 +85,14 @@ class Lookup:
         # Both are read before the look-up begins: whatever changes after this makes its answer uncacheable.
         token = self._cache.bucket_tokens.take(bucket)
         generation = self._cache.member_tokens.generation
-        if self._database.inline:
+        if meet is not None and (met := await meet(bucket)) is not None:
+            rows = met
+        elif self._database.inline:
             rows = self._database.look_up_now(self._formation_id, bucket)
         elif fresh:
             rows = await self._database.look_up(self._formation_id, [bucket])
         else:
-            rows = await self._coalesced(bucket, token)
+            rows = await self._coalesced(bucket, token, generation)
         now = self._clock()
         choice = choose(rows, reference, now)
         if choice is None:
@@ -119,16 +131,19 @@ class Lookup:
             self._cache.put(user_id, hit, token, generation)
         return Answer(hit, user_id)
 
-    async def _coalesced(self, bucket: bytes, token: Token) -> list[BucketRow]:
+    async def _coalesced(self, bucket: bytes, token: Token, generation: int) -> list[BucketRow]:
+        joined = False
         while True:
             flight = self._flights.get(bucket)
-            if flight is not None and flight.token is token and token.alive:
-                # It began before this call, but nothing has changed since then.
-                shared = await self._wait(flight)
+            if not joined and flight is not None and flight.is_as_fresh_as(token, generation):
+                # It began before this call, but nothing has changed since then. Only a plain link or first contact
+                # could have, which kills no token: so "unknown" is not taken from it, but asked for again.
+                shared = await self._wait(flight) or None
+                joined = True
             elif self._busy:
-                shared = await self._wait(self._next.setdefault(bucket, _Flight(token)))
+                shared = await self._wait(self._next.setdefault(bucket, _Flight(token, generation)))
             else:
-                return await self._lead(bucket, token)
+                return await self._lead(bucket, token, generation)
             if shared is not None:
                 return shared
 
@@ -142,9 +157,9 @@ class Lookup:
                 return None  # whoever led the look-up was cancelled, not this caller: ask again
             raise
 
-    async def _lead(self, bucket: bytes, token: Token) -> list[BucketRow]:
+    async def _lead(self, bucket: bytes, token: Token, generation: int) -> list[BucketRow]:
         self._busy = True
-        flight = self._flights[bucket] = _Flight(token)
+        flight = self._flights[bucket] = _Flight(token, generation)
         try:
             rows = await self._database.look_up(self._formation_id, [bucket])
         except BaseException as error:

@@ -30,6 +30,12 @@ def choose(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> Choic
         AmbiguousIdentifierError: Several people have it.
     """
     live = [row for row in rows if row.live(now)]
+    if len(live) == 1 and (live[0].type, live[0].scope, live[0].value) == (
+        identifier.type,
+        identifier.scope,
+        identifier.value,
+    ):
+        return Choice(live[0], certain=True)  # nearly always: what follows says the same of it, and takes its time
     if identifier.guessed:
         untyped = [row for row in live if row.type is None and row.value == identifier.value]
         found = untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]

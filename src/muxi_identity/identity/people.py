@@ -23,7 +23,7 @@ _MAX_CURSOR = 256  # characters; ours are shorter
 
 def new_public_id() -> str:
     """Return a public id that nobody has: 80 random bits."""
-    return f"usr_{base64.b32encode(secrets.token_bytes(10)).decode().lower()}"
+    return f"usr_{secrets.token_hex(10)}"
 
 
 def new_user(tx: Transaction, *, established: bool, user_id: str | None = None) -> Person:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -30,21 +31,25 @@ class HeldConnections:
         ``repeat`` is for one that changes nothing: it is sent again, once, where the connection turns out to be lost.
         """
         async with self._free:
-            for again in (repeat, False):
+            for attempt in (1, 2):
                 held = await self._take()
                 try:
-                    prepared = held.statements.get(statement)
-                    if prepared is None:
-                        prepared = held.statements[statement] = await held.connection.prepare(statement)
-                    rows: list[Any] = await prepared.fetch(*arguments, timeout=self._command_timeout)
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    if not (again and held.connection.is_closed()):
+                    return await held.fetch(statement, arguments, self._command_timeout)
+                except asyncpg.InvalidCachedStatementError:
+                    held.statements.clear()  # the schema was changed meanwhile; nothing was executed
+                    if attempt == 2:
                         raise
-                else:
-                    return rows
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    if attempt == 2 or not repeat or not held.connection.is_closed():
+                        raise
                 finally:
                     self._give_back(held)
         raise AssertionError("unreachable")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a statement would have to wait for a connection."""
+        return self._free.locked()
 
     async def _take(self) -> _Held:
         while self._idle:
@@ -75,3 +80,10 @@ class _Held:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
         self.statements: dict[str, Any] = {}
+
+    async def fetch(self, statement: str, arguments: Sequence[Any], timeout: float) -> list[Any]:
+        prepared = self.statements.get(statement)
+        if prepared is None:
+            prepared = self.statements[statement] = await self.connection.prepare(statement)
+        rows: list[Any] = await prepared.fetch(*arguments, timeout=timeout)
+        return rows

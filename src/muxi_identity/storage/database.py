@@ -87,6 +87,17 @@ class Database(abc.ABC):
             RaceLost: Somebody took one of the buckets meanwhile; nothing was written.
         """
 
+    async def find_or_create(self, formation_id: str, person: NewPerson, change: Change) -> list[BucketRow] | None:
+        """Look up the bucket of a person's one identifier; if it was never used, create the person.
+
+        Returns the rows, of a created person too. None where that cannot be done in one round trip at once: look up
+        first then.
+
+        Raises:
+            RaceLost: Somebody took the bucket meanwhile; nothing was written.
+        """
+        return None
+
     async def extend_person(
         self,
         formation_id: str,

@@ -21,6 +21,7 @@ from muxi_identity.storage.statements import (
     CREATE_PERSON,
     EXTEND_PERSON,
     FIND_MEMBERS,
+    FIND_OR_CREATE,
     LOOK_UP_MANY,
     LOOK_UP_ONE,
 )
@@ -144,6 +145,29 @@ class PostgresDatabase(Database):
             change.at if person.established else None,
         )
         return CreatedPerson(rows[0]["user_pk"], rows[0]["identifier_pks"]) if rows else None
+
+    async def find_or_create(self, formation_id: str, person: NewPerson, change: Change) -> list[BucketRow] | None:
+        if self._writing.busy:
+            return None  # a look-up never waits for a writer
+        (new,) = person.identifiers
+        rows = await self._write(
+            FIND_OR_CREATE,
+            formation_id,
+            new.bucket,
+            new.type,
+            new.scope,
+            new.value,
+            new.spelling,
+            new.metadata,
+            change.actor,
+            change.source,
+            change.reason,
+            change.at,
+            person.public_id,
+            new.verified_at,
+            new.expires_at,
+        )
+        return [BucketRow._make(row) for row in rows]
 
     async def extend_person(
         self,

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,8 @@ class SqliteDatabase(Database):
         self._durable = durable
         self._lock = threading.Lock()
         self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        """For the hot statements, on the writing thread: a connection of the engine's costs as much as the insert."""
         self._engine: sa.Engine | None = None
         self._writing: ThreadPoolExecutor | None = None
         self._reading: ThreadPoolExecutor | None = None
@@ -70,6 +73,7 @@ class SqliteDatabase(Database):
             with self._engine.connect() as connection:
                 upgrade(connection)
             self._reader = self._connect()
+            self._writer = self._connect()
         except sa.exc.DatabaseError as error:
             raise self._not_usable(error.orig) from None
         except sqlite3.DatabaseError as error:
@@ -104,10 +108,13 @@ class SqliteDatabase(Database):
 
     async def close(self) -> None:
         engine, reader, pools = self._engine, self._reader, [self._writing, self._reading]
-        self._engine = self._reader = self._writing = self._reading = None
+        writer = self._writer
+        self._engine = self._reader = self._writer = self._writing = self._reading = None
         for pool in pools:
             if pool is not None:
                 await _finish(pool)
+        if writer is not None:
+            writer.close()
         if reader is not None:
             with self._lock:
                 reader.close()
@@ -115,8 +122,8 @@ class SqliteDatabase(Database):
             engine.dispose()
 
     def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._reader, self._writing, self._reading])
-        self._engine = self._reader = self._writing = self._reading = None
+        _abandoned.extend([self._engine, self._reader, self._writer, self._writing, self._reading])
+        self._engine = self._reader = self._writer = self._writing = self._reading = None
         self._lock = threading.Lock()
 
     async def transact(self, work: Work[T]) -> T:
@@ -189,23 +196,35 @@ class SqliteDatabase(Database):
         return int(row[0]) if row else 0
 
     async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
-        return await self._in_thread(self._writing, self._create_person, formation_id, person, change)
+        return await self._write(lambda writer: _insert_person(writer, formation_id, person, change))
 
-    def _create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
-        assert self._engine is not None
-        with self._engine.connect() as checked_out:
-            connection = checked_out.connection.driver_connection
-            assert isinstance(connection, sqlite3.Connection)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                created = _insert_person(connection, formation_id, person, change)
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise translate(error) from None
-            finally:
-                if connection.in_transaction:
-                    connection.rollback()
-        return created
+    async def extend_person(
+        self,
+        formation_id: str,
+        person: NewPerson,
+        change: Change,
+        *,
+        limit: int,
+        caps: Sequence[tuple[str, int]],
+    ) -> tuple[CreatedPerson, str] | None:
+        return await self._write(lambda writer: _extend_person(writer, formation_id, person, change, limit, caps))
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._in_thread(self._writing, self._write_now, work)
+
+    def _write_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        writer = self._writer
+        assert writer is not None
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            result = work(writer)
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise translate(error) from None
+        finally:
+            if writer.in_transaction:
+                writer.rollback()
+        return result
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         end: int = connection.execute(
@@ -220,25 +239,76 @@ class SqliteDatabase(Database):
 def _insert_person(
     connection: sqlite3.Connection, formation_id: str, person: NewPerson, change: Change
 ) -> CreatedPerson | None:
-    for new in person.identifiers:
-        taken = connection.execute(
-            "SELECT 1 FROM muxi_identifiers WHERE formation_id = ?1 AND bucket = ?2",
-            (formation_id, new.bucket),
-        ).fetchone()
-        if taken:
-            return None
-    number = len(person.identifiers)
-    (end,) = connection.execute(
-        "UPDATE muxi_formations SET next_key = next_key + ?2 WHERE formation_id = ?1 RETURNING next_key",
-        (formation_id, 2 + 2 * number),
-    ).fetchone()
-    user_pk = end - 2 - 2 * number
-    identifier_pks = range(user_pk + 1, user_pk + 1 + number)
+    if _any_taken(connection, formation_id, person):
+        return None
+    user_pk, created_pk = _draw_keys(connection, formation_id, 2)
+    who = (change.actor, change.source, change.reason)
     connection.execute(
         "INSERT INTO muxi_users (formation_id, pk, public_id, root_pk, established_at, created_at)"
         " VALUES (?1, ?2, ?3, ?2, ?4, ?5)",
         (formation_id, user_pk, person.public_id, change.at if person.established else None, change.at),
     )
+    connection.execute(
+        _INSERT_EVENT,
+        (formation_id, created_pk, change.at, "user:create", person.public_id, None, *who),
+    )
+    return _insert_identifiers(connection, formation_id, user_pk, person, change)
+
+
+def _extend_person(
+    connection: sqlite3.Connection,
+    formation_id: str,
+    person: NewPerson,
+    change: Change,
+    limit: int,
+    caps: Sequence[tuple[str, int]],
+) -> tuple[CreatedPerson, str] | None:
+    if _any_taken(connection, formation_id, person):
+        return None
+    found = connection.execute(FIND_MEMBER_SQLITE, (formation_id, person.public_id)).fetchone()
+    if found is None:
+        return None
+    _, user_pk, root_pk, root_public_id = found
+    held = dict(connection.execute(_COUNT_LIVE, (formation_id, root_pk, change.at)).fetchall())
+    if sum(held.values()) + len(person.identifiers) > limit or any(held.get(kind, 0) > most for kind, most in caps):
+        return None
+    connection.execute(
+        "UPDATE muxi_users SET version = version + 1, established_at = coalesce(established_at, ?3)"
+        " WHERE formation_id = ?1 AND pk = ?2",
+        (formation_id, root_pk, change.at),
+    )
+    linked = _insert_identifiers(connection, formation_id, user_pk, replace(person, public_id=root_public_id), change)
+    return linked, root_public_id
+
+
+_COUNT_LIVE = """
+SELECT i.type, count(*)
+  FROM muxi_users m JOIN muxi_identifiers i ON i.formation_id = m.formation_id AND i.user_pk = m.pk
+ WHERE m.formation_id = ?1 AND m.root_pk = ?2 AND i.unlinked_at IS NULL AND (i.expires_at IS NULL OR i.expires_at > ?3)
+ GROUP BY i.type"""
+_INSERT_EVENT = """
+INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor, source, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def _any_taken(connection: sqlite3.Connection, formation_id: str, person: NewPerson) -> bool:
+    statement = "SELECT 1 FROM muxi_identifiers WHERE formation_id = ?1 AND bucket = ?2"
+    return any(connection.execute(statement, (formation_id, new.bucket)).fetchone() for new in person.identifiers)
+
+
+def _draw_keys(connection: sqlite3.Connection, formation_id: str, number: int) -> range:
+    (end,) = connection.execute(
+        "UPDATE muxi_formations SET next_key = next_key + ?2 WHERE formation_id = ?1 RETURNING next_key",
+        (formation_id, number),
+    ).fetchone()
+    return range(end - number, end)
+
+
+def _insert_identifiers(
+    connection: sqlite3.Connection, formation_id: str, user_pk: int, person: NewPerson, change: Change
+) -> CreatedPerson:
+    number = len(person.identifiers)
+    keys = _draw_keys(connection, formation_id, 2 * number)
     connection.executemany(
         "INSERT INTO muxi_identifiers (formation_id, pk, user_pk, bucket, slot, type, scope, value, spelling,"
         " secret, metadata, source, linked_at, verified_at, expires_at)"
@@ -248,20 +318,18 @@ def _insert_person(
                 *(formation_id, pk, user_pk, new.bucket, new.type, new.scope, new.value, new.spelling, new.secret),
                 *(new.metadata, change.source, change.at, new.verified_at, new.expires_at),
             )
-            for pk, new in zip(identifier_pks, person.identifiers, strict=True)
+            for pk, new in zip(keys, person.identifiers, strict=False)
         ],
     )
     who = (change.actor, change.source, change.reason)
-    events = [("user:create", None)] + [("identifier:link", pk) for pk in identifier_pks]
     connection.executemany(
-        "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor, source, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _INSERT_EVENT,
         [
-            (formation_id, pk, change.at, name, person.public_id, identifier_pk, *who)
-            for pk, (name, identifier_pk) in enumerate(events, start=user_pk + 1 + number)
+            (formation_id, history_pk, change.at, "identifier:link", person.public_id, pk, *who)
+            for pk, history_pk in zip(keys[:number], keys[number:], strict=True)
         ],
     )
-    return CreatedPerson(user_pk, list(identifier_pks))
+    return CreatedPerson(user_pk, list(keys[:number]))
 
 
 async def _finish(pool: ThreadPoolExecutor) -> None:

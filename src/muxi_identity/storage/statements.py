@@ -3,13 +3,14 @@
 ``?1`` in SQLite is ``$1`` in PostgreSQL; everything else that both understand is written once.
 """
 
-_ROWS = """
+_EVERY_ROW = """
 SELECT i.bucket, i.pk, i.user_pk, i.type, i.scope, i.value, i.spelling, i.secret, i.unlinked_at, i.expires_at,
        i.verified_at, m.root_pk, r.public_id
   FROM muxi_identifiers i
   LEFT JOIN muxi_users m ON m.formation_id = i.formation_id AND m.pk = i.user_pk
   LEFT JOIN muxi_users r ON r.formation_id = m.formation_id AND r.pk = m.root_pk
- WHERE i.formation_id = {first} AND {bucket} AND (i.unlinked_at IS NULL OR i.secret)
+ WHERE i.formation_id = {first} AND {bucket}"""
+_ROWS = f"""{_EVERY_ROW} AND (i.unlinked_at IS NULL OR i.secret)
  ORDER BY i.bucket, i.slot"""
 
 LOOK_UP_ONE_SQLITE = _ROWS.format(first="?1", bucket="i.bucket = ?2")
@@ -65,6 +66,33 @@ created_event AS (
   SELECT $1, p.history_pk, $14, 'user:create', p.public_id, $11, $12, $13 FROM person p),
 linked_events AS ({_INSERT_LINK_HISTORY})
 SELECT p.pk AS user_pk, array(SELECT i.pk FROM input i ORDER BY i.position) AS identifier_pks FROM person p"""  # noqa: S608 (put together from the constants above)
+
+# First contact: the rows of a bucket, tombstones too, or, if it was never used, a new person with that one identifier
+# and its row. The same as a look-up and CREATE_PERSON in turn, without the second round trip, and without arrays.
+FIND_OR_CREATE = f"""
+WITH found AS MATERIALIZED ({_EVERY_ROW.format(first="$1", bucket="i.bucket = $2")}
+ ORDER BY i.slot),
+person AS MATERIALIZED (
+  SELECT nextval('muxi_keys') AS pk, nextval('muxi_keys') AS identifier_pk,
+         nextval('muxi_keys') AS created_pk, nextval('muxi_keys') AS linked_pk
+   WHERE NOT EXISTS (SELECT 1 FROM found)),
+new_user AS (
+  INSERT INTO muxi_users (formation_id, pk, public_id, root_pk, created_at)
+  SELECT $1, p.pk, $12::text, p.pk, $11::bigint FROM person p),
+linked AS (
+  INSERT INTO muxi_identifiers (formation_id, pk, user_pk, bucket, slot, type, scope, value, spelling, secret,
+                                metadata, source, linked_at, verified_at, expires_at)
+  SELECT $1, p.identifier_pk, p.pk, $2, 0, $3::text, $4::text, $5::text, $6::text, false,
+         $7::text, $9::text, $11, $13::bigint, $14::bigint
+    FROM person p),
+events AS (
+  INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor, source, reason)
+  SELECT $1, p.created_pk, $11, 'user:create', $12, NULL, $8::text, $9, $10::text FROM person p
+   UNION ALL
+  SELECT $1, p.linked_pk, $11, 'identifier:link', $12, p.identifier_pk, $8, $9, $10 FROM person p)
+SELECT f.* FROM found f
+ UNION ALL
+SELECT $2, p.identifier_pk, p.pk, $3, $4, $5, $6, false, NULL, $14, $13, p.pk, $12 FROM person p"""  # noqa: S608 (put together from the constants above)
 
 # New identifiers for a person that exists, if all of their buckets are free and the person, read by this statement,
 # is still the same when its root is locked: every change of a person raises the root's version. $16 and $17: how

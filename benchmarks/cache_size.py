@@ -1,0 +1,67 @@
+"""What an entry of the cache takes in memory: the growth of a fresh process, divided by the entries."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Hashable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.results import Row, Target
+from muxi_identity.identity.cache import Hit, IdentityCache
+
+_FIRST_PK = 10**9
+_MEMBERS = 1000  # where they are not what is measured
+
+
+def measure(entries: int) -> list[Row]:
+    """Measure the first level with bare and with typed keys, and the second level."""
+    return [
+        Row("cache entry, first level, bare e-mail address", "-", _in_a_process(bare, entries), **_about_size(250)),
+        Row("cache entry, first level, (value, type)", "-", _in_a_process(typed, entries), **_about_size(250)),
+        Row("cache entry, second level", "-", _in_a_process(members, entries), **_about_size(None)),
+    ]
+
+
+def bare(cache: IdentityCache, number: int) -> None:
+    _put(cache, f"person{number}@example.com", number, number % _MEMBERS)
+
+
+def typed(cache: IdentityCache, number: int) -> None:
+    _put(cache, (f"U{number:09d}", "slack"), number, number % _MEMBERS)
+
+
+def members(cache: IdentityCache, number: int) -> None:
+    _put(cache, f"person{number % _MEMBERS}@example.com", number, number)
+
+
+def _put(cache: IdentityCache, key: Hashable, number: int, member: int) -> None:
+    # Every object is made anew, as the rows of a look-up make them.
+    pk = _FIRST_PK + member
+    hit = Hit(_FIRST_PK + number, pk, pk + 0, f"usr_{pk:020d}")
+    cache.put(key, hit, cache.bucket_tokens.take(number.to_bytes(16)), cache.member_tokens.generation)
+
+
+def _in_a_process(fill: Callable[[IdentityCache, int], None], entries: int) -> float:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, fill, entries).result()
+
+
+def _growth(fill: Callable[[IdentityCache, int], None], entries: int) -> float:
+    cache = IdentityCache(ttl=3600, max_entries=1_000_000)
+    for number in range(_MEMBERS):
+        fill(cache, number)
+    before = _resident()
+    for number in range(_MEMBERS, _MEMBERS + entries):
+        fill(cache, number)
+    return (_resident() - before) / entries
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _about_size(bound: float | None) -> dict[str, object]:
+    return {"unit": "B", "target": None if bound is None else Target("median", bound)}

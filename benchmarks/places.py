@@ -1,0 +1,80 @@
+"""Where it is measured: a fresh formation on SQLite or on a private PostgreSQL, with the floor beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.postgres import PostgresCluster, start_cluster
+
+from benchmarks.floors import Floor
+from benchmarks.floors_postgres import PostgresFloor
+from benchmarks.floors_sqlite import SqliteFloor
+from benchmarks.seeding import seed
+from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.config import FormationConfig, Secret
+from muxi_identity.formation import Formation
+
+
+@dataclass
+class Place:
+    """One database with a seeded formation, an open client of it, and the floor."""
+
+    database: str
+    config: FormationConfig
+    client: AsyncFormationClient
+    formation: Formation
+    floor: Floor
+    people: int
+    cluster: PostgresCluster | None = None
+
+    def bucket(self, fold: str) -> bytes:
+        return self.formation._bucket(fold)
+
+
+@contextlib.asynccontextmanager
+async def open_place(database: str, people: int) -> AsyncIterator[Place]:
+    """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
+        cluster: PostgresCluster | None = None
+        try:
+            if database == "postgres":
+                # As in production: what was committed is on the disk.
+                cluster = start_cluster(fsync="on", synchronous_commit="on", full_page_writes="on")
+                config = configure("postgres", cluster.create_database())
+            else:
+                config = configure("sqlite", str(Path(folder) / "muxi.db"))
+            # Statements prepared before the tables were filled would keep plans for empty ones: another client.
+            async with AsyncFormationClient(config) as client:
+                await seed(await client._lifecycle.formation(), people)
+            async with AsyncFormationClient(config) as client, _floor(config) as floor:
+                formation = await client._lifecycle.formation()
+                yield Place(database, config, client, formation, floor, people, cluster)
+        finally:
+            if cluster is not None:
+                cluster.stop()
+
+
+def configure(provider: str, connection_string: str) -> FormationConfig:
+    """Return the configuration of a fresh formation."""
+    persistent = {"provider": provider, "connection_string": connection_string}
+    config = FormationConfig.from_mapping({"id": "bench", "memory": {"persistent": persistent}})
+    return replace(config, secret_key=Secret(secrets.token_hex(32)))
+
+
+@contextlib.asynccontextmanager
+async def _floor(config: FormationConfig) -> AsyncIterator[Floor]:
+    if config.database.provider == "sqlite":
+        assert config.database.path is not None
+        floor: Floor = SqliteFloor(config.database.path, config.id)
+    else:
+        assert config.database.url is not None
+        floor = await PostgresFloor.open(config.database.url.reveal(), config.id)
+    try:
+        yield floor
+    finally:
+        await floor.close()
