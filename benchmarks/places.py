@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.postgres import PostgresCluster, start_cluster
 
+from benchmarks.cores import apart
 from benchmarks.floors import Floor
 from benchmarks.floors_postgres import PostgresFloor
 from benchmarks.floors_sqlite import SqliteFloor
@@ -39,24 +40,25 @@ class Place:
 @contextlib.asynccontextmanager
 async def open_place(database: str, people: int) -> AsyncIterator[Place]:
     """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
+    async with contextlib.AsyncExitStack() as stack:
         cluster: PostgresCluster | None = None
-        try:
-            if database == "postgres":
-                # As in production: what was committed is on the disk.
-                cluster = start_cluster(fsync="on", synchronous_commit="on", full_page_writes="on")
-                config = configure("postgres", cluster.create_database())
-            else:
-                config = configure("sqlite", str(Path(folder) / "muxi.db"))
-            # Statements prepared before the tables were filled would keep plans for empty ones: another client.
-            async with AsyncFormationClient(config) as client:
-                await seed(await client._lifecycle.formation(), people)
-            async with AsyncFormationClient(config) as client, _floor(config) as floor:
-                formation = await client._lifecycle.formation()
-                yield Place(database, config, client, formation, floor, people, cluster)
-        finally:
-            if cluster is not None:
-                cluster.stop()
+        if database == "postgres":
+            # As in production: what was committed is on the disk.
+            cluster = start_cluster(fsync="on", synchronous_commit="on", full_page_writes="on")
+            stack.callback(cluster.stop)
+            url = cluster.create_database()
+            config = configure("postgres", url)
+            await stack.enter_async_context(apart(url))
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="muxi-bench-"))
+            config = configure("sqlite", str(Path(folder) / "muxi.db"))
+        # Statements prepared before the tables were filled would keep plans for empty ones: another client.
+        async with AsyncFormationClient(config) as client:
+            await seed(await client._lifecycle.formation(), people)
+        client = await stack.enter_async_context(AsyncFormationClient(config))
+        floor = await stack.enter_async_context(_floor(config))
+        formation = await client._lifecycle.formation()
+        yield Place(database, config, client, formation, floor, people, cluster)
 
 
 def configure(provider: str, connection_string: str) -> FormationConfig:

@@ -13,7 +13,7 @@ from muxi_identity.client.asynchronous import AsyncFormationClient
 
 _CALLS = 5
 _MARK = "SELECT 'bench mark {}'"
-_STATEMENT = re.compile(r"LOG:  (?:execute|statement|parse|duration)")
+_STATEMENT = re.compile(r"LOG:  (?:execute|statement)")
 
 
 async def count_round_trips(place: Place, call: Callable[[AsyncFormationClient], Awaitable[object]]) -> float | None:

@@ -33,7 +33,8 @@ from tests.races.processes import PATIENCE, mapping_of
 
 NAME = ("U98765ABC", "slack")
 PROLOGUE = """
-import asyncio, json, multiprocessing, os, sys, threading
+import asyncio, json, logging, multiprocessing, os, sys, threading
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # development mode warns of steps over 0.1 seconds
 from muxi_identity import AsyncFormationClient, FormationClient, FormationConfig
 config = FormationConfig.from_mapping(json.loads(os.environ["TEST_MAPPING"])) if "TEST_MAPPING" in os.environ else None
 """
@@ -155,7 +156,7 @@ async def main():
 asyncio.run(main())
 """
     # Python's development mode blames asyncpg's sockets on whoever does not close them; the default does not.
-    run_script(script, tmp_path, database_config, "-W", "default")
+    run_script(script, tmp_path, database_config, "-B")
 
 
 def test_an_ephemeral_folder_goes_with_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +341,7 @@ assert one == two == three
 asyncio.run(client.close())
 print("done")
 """
-    assert run_script(script, tmp_path, database_config, "-W", "default") == "done\n"
+    assert run_script(script, tmp_path, database_config, "-B") == "done\n"
 
 
 async def test_a_second_live_loop_is_refused(database_config: FormationConfig) -> None:
@@ -360,13 +361,13 @@ async def test_a_second_live_loop_is_refused(database_config: FormationConfig) -
 FORK = """
 client = FormationClient(config)
 mine = client.resolve_user("parent", True)["muxi_user_id"]
-client.chat("My budget is 5", "parent")
+client.chat("My plan is 5", "parent")
 read, write = os.pipe()
 child = os.fork()
 if child == 0:
     try:
         assert client.resolve_user("parent")["muxi_user_id"] == mine
-        assert "5" in client.chat("What's my budget?", "parent").text
+        assert "5" in client.chat("What's my plan?", "parent").text
         os.write(write, client.resolve_user("child", True)["muxi_user_id"].encode())
         {ending}
     except BaseException as error:
@@ -396,6 +397,29 @@ def test_after_a_fork(database_config: FormationConfig, tmp_path: Path, ending: 
     check_invariants_now(database_config)
 
 
+def test_a_forked_child_outlives_the_client_of_its_parent(database_config: FormationConfig, tmp_path: Path) -> None:
+    """As a script that becomes a daemon: what the child writes after the parent has closed is there."""
+    script = """
+client = FormationClient(config)
+client.resolve_user("parent", True)
+to_parent, to_child = os.pipe(), os.pipe()
+if (child := os.fork()) == 0:
+    client.resolve_user("child-1", True)
+    os.write(to_parent[1], b"x")
+    os.read(to_child[0], 1)
+    client.resolve_user("child-2", True)
+    client.close()
+    os._exit(0)
+os.read(to_parent[0], 1)
+client.close()
+os.write(to_child[1], b"x")
+assert os.waitpid(child, 0)[1] == 0
+with FormationClient(config) as client:
+    print(*(client.find_user(name) is not None for name in ("parent", "child-1", "child-2")))
+"""
+    assert run_script(script, tmp_path, database_config) == "True True True\n"
+
+
 def test_forked_workers(database_config: FormationConfig, tmp_path: Path) -> None:
     """multiprocessing's fork while threads of the parent use the client, as pre-forking servers do."""
     script = """
@@ -419,7 +443,7 @@ assert all(answer == answers[0] for answer in answers), answers
 assert work(0) == answers[0]
 print("done")
 """
-    assert run_script(script, tmp_path, database_config, "-W", "default") == "done\n"
+    assert run_script(script, tmp_path, database_config, "-B") == "done\n"
     check_invariants_now(database_config)
 
 
@@ -604,7 +628,7 @@ def test_back_ends_that_ended_between_two_calls(postgres_url: str, monkeypatch: 
         for number in range(16):
             client.resolve_user(f"U{number}", True)
         reads = [
-            lambda: client.find_user("unknown"),
+            lambda: client.find_user("stranger"),
             lambda: client.get_user("U1"),
             lambda: client.get_user_identifiers("U2"),
             client.list_users,

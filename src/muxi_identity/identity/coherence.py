@@ -55,7 +55,7 @@ class SqlitePoll:
         self._database = database
         self._formation_id = formation_id
         self._cache = cache
-        self._version = -1
+        self._version: tuple[int, int] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -8,6 +8,11 @@ from typing import Any
 
 import asyncpg
 
+from muxi_identity.storage.errors import closed
+
+
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
 
 class HeldConnections:
     """At most ``limit`` connections to ``url``, for single statements that leave no state behind.
@@ -21,6 +26,7 @@ class HeldConnections:
         self._url = url
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
+        self._limit = limit
         self._free = asyncio.Semaphore(limit)
         self._idle: list[_Held] = []
         self._closed = False
@@ -28,19 +34,27 @@ class HeldConnections:
     async def fetch(self, statement: str, *arguments: Any, repeat: bool) -> list[Any]:
         """Run one statement.
 
-        ``repeat`` is for one that changes nothing: it is sent again, once, where the connection turns out to be lost.
+        ``repeat`` is for one that changes nothing: it is sent again where the connection turns out to be lost.
         """
         async with self._free:
-            for attempt in (1, 2):
+            if self._closed:
+                raise closed()
+            # When the server was started anew, every idle connection is dead, and the next one is new.
+            for last in [False] * self._limit + [True]:
                 held = await self._take()
                 try:
                     return await held.fetch(statement, arguments, self._command_timeout)
                 except asyncpg.InvalidCachedStatementError:
                     held.statements.clear()  # the schema was changed meanwhile; nothing was executed
-                    if attempt == 2:
+                    if last:
                         raise
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    if attempt == 2 or not repeat or not held.connection.is_closed():
+                except asyncpg.InternalClientError:
+                    # The server has said farewell, and the connection is not closed yet: nothing was sent.
+                    held.connection.terminate()
+                    if last:
+                        raise
+                except DRIVER_ERRORS:
+                    if last or not repeat or not held.connection.is_closed():
                         raise
                 finally:
                     self._give_back(held)

@@ -9,7 +9,7 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from muxi_identity.errors import StorageUnavailableError
+from muxi_identity.errors import ClientClosedError, StorageUnavailableError
 
 # SQLite names the columns of a broken unique key, PostgreSQL the constraint. These are the keys that somebody asks for.
 _SQLITE_UNIQUE = {
@@ -23,6 +23,7 @@ _SQLITE_UNIQUE = {
 # the transaction is run again from its beginning.
 _RACES = {"pk_formations", "uq_identifiers_bucket_slot", "uq_sessions_key", "pk_idempotency"}
 _RACE_STATES = {"40001", "40P01", "55P03"}
+_GOING_STATES = {"57P01", "57P02", "57P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}
 
 
@@ -34,12 +35,21 @@ class GuardRefused(Exception):
     """A write named an identifier that is not, or no longer, the member's."""
 
 
+class ConnectionLost(StorageUnavailableError):
+    """The connection broke under a statement: what only reads can be sent again, over another one."""
+
+
 class ConstraintViolated(Exception):
     """A named constraint refused the write; ``constraint`` is its name."""
 
     def __init__(self, constraint: str) -> None:
         super().__init__(constraint)
         self.constraint = constraint
+
+
+def closed() -> ClientClosedError:
+    """Return the error for a call that finds its database closed by another one."""
+    return ClientClosedError("The client was closed while this call was under way; make another one.")
 
 
 def translate(error: BaseException) -> BaseException:
@@ -59,14 +69,18 @@ def translate(error: BaseException) -> BaseException:
     if isinstance(driver, OSError | asyncio.TimeoutError):
         return StorageUnavailableError("The database cannot be reached or did not answer in time; call again later.")
     if _is_lost_connection(cause):
-        return StorageUnavailableError("The database connection was lost; call again later.")
+        return ConnectionLost("The database connection was lost; call again later.")
     return error
+
+
+# The last one: the server's farewell met a statement that was just being sent.
+_LOST = {"InterfaceError", "ConnectionDoesNotExistError", "InternalClientError"}
 
 
 def _is_lost_connection(error: object) -> bool:
     # asyncpg is an extra, so its classes are known by name: "connection is closed", "was closed in the middle ...".
     names = {kind.__name__ for kind in type(error).__mro__}
-    return "asyncpg" in type(error).__module__ and bool(names & {"InterfaceError", "ConnectionDoesNotExistError"})
+    return "asyncpg" in type(error).__module__ and bool(names & _LOST)
 
 
 def _translate_sqlite(error: sqlite3.Error) -> BaseException:
@@ -94,7 +108,9 @@ def _translate_postgres(state: str, constraint: str | None, error: BaseException
         return ConstraintViolated(constraint or state)
     if state in _RACE_STATES:
         return RaceLost()
-    if state[:2] in {"08", "53", "57", "58"} or state == "25006":
+    if state[:2] == "08" or state in _GOING_STATES:
+        return ConnectionLost(f"The database connection was lost (SQLSTATE {state}); call again later.")
+    if state[:2] in {"53", "57", "58"} or state == "25006":
         return StorageUnavailableError(f"The database is not available now (SQLSTATE {state}); call again later.")
     return error
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from muxi_identity.errors import ConfigurationError
-from muxi_identity.storage.connections import HeldConnections
+from muxi_identity.storage.connections import DRIVER_ERRORS, HeldConnections
 from muxi_identity.storage.database import Database, Work
-from muxi_identity.storage.errors import translate
+from muxi_identity.storage.errors import ConnectionLost, closed, translate
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import (
@@ -62,15 +63,15 @@ class PostgresDatabase(Database):
         return HeldConnections(self._url, limit, connect_timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
 
     async def open(self) -> None:
-        url = make_url(self._url).set(drivername="postgresql+asyncpg")
         self._engine = create_async_engine(
-            url,
+            "postgresql+asyncpg://",
+            # asyncpg reads the URL itself: sslmode and its like are no arguments of its connect().
+            async_creator=partial(asyncpg.connect, self._url, timeout=CONNECT_SECONDS),
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=COMMAND_SECONDS,
             pool_pre_ping=False,
             hide_parameters=True,
-            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": None},
         )
         try:
             async with self._engine.connect() as connection:
@@ -100,13 +101,19 @@ class PostgresDatabase(Database):
 
     async def read(self, work: Work[T]) -> T:
         # One snapshot for all that is read: what was checked first holds for what is read next.
-        return await self._run(work, "REPEATABLE READ")
+        try:
+            return await self._run(work, "REPEATABLE READ")
+        except ConnectionLost:
+            return await self._run(work, "REPEATABLE READ")
 
     async def _run(self, work: Work[T], isolation: IsolationLevel) -> T:
-        assert self._engine is not None
-        for attempt in (1, 2):
+        engine = self._engine
+        if engine is None:
+            raise closed()
+        # When the server was started anew, every pooled connection is dead, and the next one is new.
+        for last in [False] * _CONNECTIONS + [True]:
             try:
-                async with self._engine.connect() as connection:
+                async with engine.connect() as connection:
                     fresh = await connection.get_raw_connection()
                     if fresh.driver_connection is not None and fresh.driver_connection.is_closed():
                         await connection.invalidate()
@@ -115,10 +122,10 @@ class PostgresDatabase(Database):
                     async with connection.begin():
                         return await connection.run_sync(work)
             except ConnectionResetError:
-                # A pooled connection that died while it lay idle: nothing was sent, so one more try is harmless.
-                if attempt == 2:
+                # A pooled connection that died while it lay idle: nothing was sent, so another try is harmless.
+                if last:
                     raise translate(ConnectionResetError()) from None
-            except (sa.exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
                 raise translate(error) from None
         raise AssertionError("unreachable")
 
@@ -135,7 +142,7 @@ class PostgresDatabase(Database):
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         try:
             return await self._reading.fetch(statement, *arguments, repeat=True)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise translate(error) from None
 
     async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
@@ -192,7 +199,7 @@ class PostgresDatabase(Database):
     async def _write(self, statement: str, *arguments: Any) -> list[Any]:
         try:
             return await self._writing.fetch(statement, *arguments, repeat=False)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise translate(error) from None
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:

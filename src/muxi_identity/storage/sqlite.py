@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.storage.database import Database, Work
-from muxi_identity.storage.errors import translate
+from muxi_identity.storage.errors import closed, translate
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE
@@ -33,7 +34,7 @@ BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 1000
 _MINIMUM = (3, 35, 0)  # RETURNING
 
-# After a fork the child must neither use nor close what the parent opened. Kept here so that nothing is collected.
+# After a fork the child has no threads of the parent's, and must not end them. Kept so that nothing is collected.
 _abandoned: list[object] = []
 
 
@@ -51,29 +52,40 @@ class SqliteDatabase(Database):
         self.path = path
         self._ignore_in_git = ignore_in_git
         self._durable = durable
-        self._lock = threading.Lock()
+        self._opened_by = os.getpid()
+        self._free_after_fork()
         self._reader: sqlite3.Connection | None = None
+        self._readers = 0
         self._writer: sqlite3.Connection | None = None
         """For the hot statements, on the writing thread: a connection of the engine's costs as much as the insert."""
         self._engine: sa.Engine | None = None
         self._writing: ThreadPoolExecutor | None = None
         self._reading: ThreadPoolExecutor | None = None
+        _alive.add(self)
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed.")
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-write")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-read")
-        await self._in_thread(self._writing, self._open_now)
+        try:
+            await self._in_thread(self._writing, self._open_now)
+        except BaseException:
+            await self.close()
+            raise
 
     def _open_now(self) -> None:
+        with self._write_gate:
+            self._open_gated()
+
+    def _open_gated(self) -> None:
         _make_home(self.path, self._ignore_in_git)
         self._engine = _make_engine(self._connect)
         try:
             with self._engine.connect() as connection:
                 upgrade(connection)
-            self._reader = self._connect()
-            self._writer = self._connect()
+            with self._lock:
+                self._connected_reader()
         except sa.exc.DatabaseError as error:
             raise self._not_usable(error.orig) from None
         except sqlite3.DatabaseError as error:
@@ -107,24 +119,55 @@ class SqliteDatabase(Database):
         return connection
 
     async def close(self) -> None:
-        engine, reader, pools = self._engine, self._reader, [self._writing, self._reading]
-        writer = self._writer
-        self._engine = self._reader = self._writer = self._writing = self._reading = None
+        pools = [self._writing, self._reading]
+        self._writing = self._reading = None
         for pool in pools:
             if pool is not None:
                 await _finish(pool)
-        if writer is not None:
-            writer.close()
-        if reader is not None:
-            with self._lock:
-                reader.close()
-        if engine is not None:
-            engine.dispose()
+        self._disconnect()
 
     def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._reader, self._writer, self._writing, self._reading])
-        self._engine = self._reader = self._writer = self._writing = self._reading = None
-        self._lock = threading.Lock()
+        pools = [self._writing, self._reading]
+        self._writing = self._reading = None
+        if os.getpid() != self._opened_by:
+            _abandoned.extend(pools)
+            self._engine = None
+            return
+        for pool in pools:
+            if pool is not None:
+                pool.shutdown(wait=False)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        with self._write_gate, self._read_gate, self._lock:
+            self._let_go()
+            self._engine = None
+
+    def _let_go(self) -> None:
+        """Close every connection; as long as there is an engine, they are opened again when they are needed."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def _hold_for_fork(self) -> None:
+        """Let what runs end, and close every connection.
+
+        SQLite keeps account of a process's locks in memory. A child that inherits it takes locks for held that are
+        the parent's or nobody's: the parent then deletes a write-ahead log that the child still writes to.
+        """
+        for gate in (self._write_gate, self._read_gate, self._lock):
+            gate.acquire()
+        self._let_go()
+
+    def _release_after_fork(self) -> None:
+        for gate in (self._lock, self._read_gate, self._write_gate):
+            gate.release()
+
+    def _free_after_fork(self) -> None:
+        self._write_gate, self._read_gate, self._lock = threading.Lock(), threading.Lock(), threading.Lock()
 
     async def transact(self, work: Work[T]) -> T:
         return await self._in_thread(self._writing, self._run, work, "IMMEDIATE")
@@ -133,7 +176,12 @@ class SqliteDatabase(Database):
         return await self._in_thread(self._reading, self._run, work, "DEFERRED")
 
     def _run(self, work: Work[T], begin: str) -> T:
-        assert self._engine is not None
+        with self._write_gate if begin == "IMMEDIATE" else self._read_gate:
+            return self._run_gated(work, begin)
+
+    def _run_gated(self, work: Work[T], begin: str) -> T:
+        if self._engine is None:
+            raise closed()
         try:
             with self._engine.connect().execution_options(muxi_begin=begin) as connection, connection.begin():
                 return work(connection)
@@ -145,8 +193,9 @@ class SqliteDatabase(Database):
 
     def _scrub(self) -> None:
         """Empty the write-ahead log: it holds the pages as they were before something was erased from them."""
-        assert self._engine is not None
-        with self._engine.connect() as checked_out:
+        if self._engine is None:
+            raise closed()
+        with self._write_gate, self._engine.connect() as checked_out:
             connection = checked_out.connection.driver_connection
             assert isinstance(connection, sqlite3.Connection)
             # Writers wait while this waits for readers. Where those take too long, a later checkpoint does it.
@@ -160,7 +209,8 @@ class SqliteDatabase(Database):
 
     @staticmethod
     async def _in_thread(pool: ThreadPoolExecutor | None, work: Callable[..., T], *args: Any) -> T:
-        assert pool is not None
+        if pool is None:
+            raise closed()
         return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
 
     def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
@@ -175,22 +225,29 @@ class SqliteDatabase(Database):
     def _fetch(self, statement: str, formation_id: str, names: Iterable[object]) -> list[Any]:
         try:
             with self._lock:
-                assert self._reader is not None
-                return [row for name in names for row in self._reader.execute(statement, (formation_id, name))]
+                reader = self._connected_reader()
+                return [row for name in names for row in reader.execute(statement, (formation_id, name))]
         except sqlite3.Error as error:
             raise translate(error) from None
 
-    def data_version(self) -> int:
-        """Return a number that changes when another connection, of any process, has committed."""
+    def _connected_reader(self) -> sqlite3.Connection:
+        if self._engine is None:
+            raise closed()
+        if self._reader is None:
+            self._reader = self._connect()
+            self._readers += 1
+        return self._reader
+
+    def data_version(self) -> tuple[int, int]:
+        """Return what changes when another connection, of any process, has committed."""
         with self._lock:
-            assert self._reader is not None
-            return int(self._reader.execute("PRAGMA data_version").fetchone()[0])
+            version = self._connected_reader().execute("PRAGMA data_version").fetchone()[0]
+            return self._readers, int(version)  # each connection counts from a beginning of its own
 
     def epoch(self, formation_id: str) -> int:
         """Return the formation's identity epoch: raised by changes that can make a cached answer wrong."""
         with self._lock:
-            assert self._reader is not None
-            row = self._reader.execute(
+            row = self._connected_reader().execute(
                 "SELECT epoch FROM muxi_formations WHERE formation_id = ?1", (formation_id,)
             ).fetchone()
         return int(row[0]) if row else 0
@@ -213,18 +270,23 @@ class SqliteDatabase(Database):
         return await self._in_thread(self._writing, self._write_now, work)
 
     def _write_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        writer = self._writer
-        assert writer is not None
-        try:
-            writer.execute("BEGIN IMMEDIATE")
-            result = work(writer)
-            writer.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise translate(error) from None
-        finally:
-            if writer.in_transaction:
-                writer.rollback()
-        return result
+        with self._write_gate:
+            if self._engine is None:
+                raise closed()
+            try:
+                writer = self._writer = self._writer or self._connect()
+            except sqlite3.Error as error:
+                raise translate(error) from None
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                result = work(writer)
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise translate(error) from None
+            finally:
+                if writer.in_transaction:
+                    writer.rollback()
+            return result
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         end: int = connection.execute(
@@ -330,6 +392,37 @@ def _insert_identifiers(
         ],
     )
     return CreatedPerson(user_pk, list(keys[:number]))
+
+
+_alive: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
+_forking = threading.Lock()
+_held: list[SqliteDatabase] = []
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    _held.extend(_alive)
+    for database in _held:
+        database._hold_for_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in _held:
+        database._release_after_fork()
+    _held.clear()
+    _forking.release()
+
+
+def _after_fork_in_child() -> None:
+    for database in _held:
+        database._free_after_fork()
+    _held.clear()
+    _forking.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
 
 
 async def _finish(pool: ThreadPoolExecutor) -> None:
