@@ -383,7 +383,7 @@ async def test_a_cancelled_caller(client: AsyncFormationClient, change: str) -> 
         for _ in range(2):
             assert await who(client, NAME) == "usr_old"
         held.let_go()
-        await asyncio.gather(*engine(client)._tasks)
+        await asyncio.gather(*engine(client)._runner.tasks)
         for _ in range(2):
             assert await who(client, NAME) == expected
 

@@ -10,8 +10,8 @@ from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_co
 from muxi_identity.client.operations import Given, checked_channel, checked_flag, checked_mode, given_by_channel
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
-from muxi_identity.formation import Caller
 from muxi_identity.identity.linking import OnConflict
+from muxi_identity.identity.running import Caller
 from muxi_identity.models import (
     ChatReply,
     DeleteResult,

@@ -16,9 +16,10 @@ from typing import Any
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
-from muxi_identity.formation import SYSTEM_CLOCK, Clock, Formation
+from muxi_identity.formation import Formation
 from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
+from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.storage.opening import make_database
 
 ConfigSource = FormationConfig | Mapping[str, Any] | str | os.PathLike[str] | EllipsisType | None

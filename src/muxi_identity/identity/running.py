@@ -1,0 +1,177 @@
+"""Running operations: one transaction each, fenced, and again where it met another one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
+
+from muxi_identity.arguments import check_note
+from muxi_identity.errors import IdentityChangedError, StorageUnavailableError
+from muxi_identity.identifiers import IdentifierRules
+from muxi_identity.identity.cache import Fence, IdentityCache
+from muxi_identity.identity.history import write_events
+from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.database import Database
+from muxi_identity.storage.errors import GuardRefused, RaceLost
+from muxi_identity.storage.rows import Change
+
+T = TypeVar("T")
+
+ATTEMPTS = 30
+# How long the outcome of a commit whose connection was lost may still change: no back end commits later than this.
+_DOUBT_SECONDS = 60.0
+
+
+class Clock(NamedTuple):
+    """Where an engine takes the time from: ``now`` in microseconds since 1970."""
+
+    now: Callable[[], int]
+
+
+SYSTEM_CLOCK = Clock(lambda: time.time_ns() // 1000)
+
+
+class Caller(NamedTuple):
+    """Who acts, as the history will name them."""
+
+    actor: str
+    source: str | None = None
+    reason: str | None = None
+
+
+def identity_changed() -> IdentityChangedError:
+    """Return the error for an operation that others kept from its end."""
+    return IdentityChangedError(
+        "Who this identifier belongs to changed while the call was under way; nothing was written. Call again."
+    )
+
+
+class Runner:
+    """Runs the operations of one open formation on one event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        formation_id: str,
+        cache: IdentityCache,
+        bucket: BucketKey,
+        rules: IdentifierRules,
+        match: str,
+        clock: Clock,
+    ) -> None:
+        self.database = database
+        self.formation_id = formation_id
+        self.cache = cache
+        self.bucket = bucket
+        self.rules = rules
+        self.clock = clock
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self._match = match
+
+    async def finish(self) -> None:
+        """Wait until everything that was begun has ended."""
+        while self.tasks:
+            await asyncio.wait(self.tasks)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work``, which only reads, in one snapshot."""
+        change = Change("", None, None, self.clock.now())
+        return await self.database.read(lambda connection: work(self._transaction(connection, change)))
+
+    async def change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+        """Run ``work`` in a writing transaction, again where it met another one.
+
+        It runs to its end even if the caller is cancelled: a commit that nobody waits for must still be followed by
+        the lowering of its fence.
+
+        Raises:
+            IdentityChangedError: It met others again and again, or a write went through a stale mapping.
+        """
+        try:
+            return await self.guarded_change(work, caller)
+        except GuardRefused:
+            raise identity_changed() from None
+
+    async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+        """Do as :meth:`change`, letting GuardRefused through to whoever can start again."""
+        return await self._to_the_end(self._attempts(work, self.change_by(caller)))
+
+    async def _attempts(self, work: Callable[[Transaction], T], change: Change) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._attempt(work, change)
+            except RaceLost:
+                # The more often it happens, the longer the pause: enough for the others to get through.
+                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311 (no secret)
+        raise identity_changed()
+
+    async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
+        fence = Fence(self.cache)
+        epoch: list[int] = []
+        erased: list[bool] = []
+
+        def whole(connection: Connection) -> T:
+            tx = self._transaction(connection, change, fence)
+            result = work(tx)
+            write_events(tx)
+            erased.append(tx.erased)
+            if fence and self.database.dialect == "sqlite":
+                epoch.append(tx.raise_epoch())
+            return result
+
+        in_doubt = False
+        try:
+            result = await self.database.transact(whole)
+        except (StorageUnavailableError, asyncio.CancelledError):  # the latter when the loop ends: a thread goes on
+            in_doubt = True
+            raise
+        else:
+            if epoch and self.cache.epoch == epoch[0] - 1:
+                self.cache.epoch = epoch[0]  # this process did it and has fenced it: nothing else to forget
+            if any(erased):
+                await self.database.scrub()
+            return result
+        finally:
+            if in_doubt and fence:
+                asyncio.get_running_loop().call_later(_DOUBT_SECONDS, fence.lower)
+            else:
+                fence.lower()
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller has it, unless it was cancelled and nobody wants it
+
+    def _transaction(self, connection: Connection, change: Change, fence: Fence | None = None) -> Transaction:
+        return Transaction(
+            database=self.database,
+            connection=connection,
+            formation_id=self.formation_id,
+            change=change,
+            fence=Fence(self.cache) if fence is None else fence,
+            bucket=self.bucket,
+            rules=self.rules,
+            match=self._match,
+        )
+
+    def change_by(self, caller: Caller) -> Change:
+        """Return what the history will record of a change that begins now.
+
+        Raises:
+            InvalidRequestError: The caller's actor, source or reason is no text, or too long.
+        """
+        for name, text in zip(Caller._fields, caller, strict=True):
+            check_note(name, text)
+        return Change(caller.actor, caller.source, caller.reason, self.clock.now())
