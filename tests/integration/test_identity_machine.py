@@ -625,13 +625,20 @@ class IdentityMachine(RuleBasedStateMachine):
         name, force = self.some_name(chance, model), chance.random() < 0.5
         note(f"unlink({name}, force={force}) in {which}")
         done, error = self.attempt(formation.unlink(name.given, force=force, caller=CALLER))
+        exact = [
+            row
+            for row in model.rows
+            if name.type is not None and row.live(now) and (row.type, row.scope) == (name.type, name.scope)
+        ]
         try:
-            rows = model.matching(name, now)
+            rows = [row for row in exact if row.has_text(name.text)] or model.matching(name, now)
         except Ambiguous:
             assert type(error) is AmbiguousIdentifierError
         else:
             if not rows:
                 assert type(error) is IdentifierNotFoundError
+            elif len(rows) > 1:
+                assert type(error) is AmbiguousIdentifierError  # which one of the person's?
             else:
                 owner = model.root(rows[0].owner)
                 if not force and len(model.rows_of(owner, now)) == 1:

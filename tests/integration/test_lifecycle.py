@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -79,8 +80,8 @@ def empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "ending",
-    ["", "client.close()", "client.close(); client.close()", "del client", "sys.exit(0)", "os._exit(0)"],
-    ids=["nothing", "close", "close-twice", "del", "exit", "hard-exit"],
+    ["", "client.close(); client.close()", "os._exit(0)"],
+    ids=["nothing", "close-twice", "hard-exit"],
 )
 def test_a_plain_script_leaves_cleanly(database_config: FormationConfig, tmp_path: Path, ending: str) -> None:
     said = run_script(
@@ -101,15 +102,13 @@ client.resolve_user("U1")
 @pytest.mark.parametrize(
     "script",
     [
-        "with FormationClient(config) as client: client.chat('Hello!', 'U1')",
-        "with FormationClient(config) as client: pass",
-        "client = FormationClient(config)",
-        "client = FormationClient(config); client.close()",
-        "FormationClient.ephemeral().chat('Hello!', 'U1')",
-        "client = FormationClient.ephemeral(); client.chat('Hello!', 'U1')",
-        "client = FormationClient.ephemeral(); client.resolve_user('U1', True); client.close(); client.close()",
-        "client = FormationClient.ephemeral()",
-        "client = AsyncFormationClient.ephemeral()",
+        """
+with FormationClient(config) as client: client.chat('Hello!', 'U1')
+with FormationClient(config) as client: pass
+client = FormationClient(config); client.close()
+client = FormationClient(config)
+sys.exit(0)
+""",
         """
 async def main():
     async with AsyncFormationClient(config) as client:
@@ -129,23 +128,26 @@ threading.Thread(target=client.resolve_user, args=("U1", True)).start()
     ],
     ids=[
         "with",
-        "with-unused",
-        "unused",
-        "unused-closed",
-        "ephemeral-dropped",
-        "ephemeral-kept",
-        "ephemeral-closed",
-        "ephemeral-unused",
-        "async-ephemeral-unused",
         "async-with",
         "threads",
         "thread-still-running",
     ],
 )
 def test_other_scripts_leave_cleanly(database_config: FormationConfig, tmp_path: Path, script: str) -> None:
-    if "ephemeral" in script and database_config.database.provider == "postgres":
-        pytest.skip("a throw-away formation is on SQLite")
     run_script(script, tmp_path, database_config)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "FormationClient.ephemeral().chat('Hello!', 'U1')",
+        "client = FormationClient.ephemeral(); client.chat('Hello!', 'U1')",
+        "client, other = FormationClient.ephemeral(), AsyncFormationClient.ephemeral()",
+    ],
+    ids=["dropped", "kept", "unused"],
+)
+def test_throw_away_scripts_leave_cleanly(tmp_path: Path, script: str) -> None:
+    run_script(script, tmp_path)
 
 
 def test_an_async_script_without_close_leaves_cleanly(database_config: FormationConfig, tmp_path: Path) -> None:
@@ -157,6 +159,12 @@ asyncio.run(main())
 """
     # Python's development mode blames asyncpg's sockets on whoever does not close them; the default does not.
     run_script(script, tmp_path, database_config, "-B")
+
+
+def test_a_script_that_drops_its_client_leaves_cleanly(database_config: FormationConfig, tmp_path: Path) -> None:
+    run_script(
+        "client = FormationClient(config); client.chat('Hello!', 'U1'); del client", tmp_path, database_config, "-B"
+    )
 
 
 def test_an_ephemeral_folder_goes_with_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +182,7 @@ def test_an_ephemeral_folder_goes_with_the_client(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("ending", ["", "client.close()", "sys.exit(0)"])
+@pytest.mark.parametrize("ending", ["", "del client"])
 def test_an_ephemeral_folder_goes_at_exit(tmp_path: Path, ending: str) -> None:
     script = f"""
 import tempfile; tempfile.tempdir = os.getcwd()
@@ -388,7 +396,7 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("ending", ["os._exit(0)", "client.close(); os._exit(0)", "sys.exit(0)"])
+@pytest.mark.parametrize("ending", ["os._exit(0)", "sys.exit(0)"])
 def test_after_a_fork(database_config: FormationConfig, tmp_path: Path, ending: str) -> None:
     script = FORK.format(ending=ending)
     if ending == "sys.exit(0)":
@@ -621,9 +629,8 @@ def test_back_ends_that_ended_between_two_calls(postgres_url: str, monkeypatch: 
 
         def warm() -> None:
             """Have every pooled connection open and idle."""
-            for number in range(2):
-                list(pool.map(lambda n, number=number: client.get_user(f"U{n}"), range(16)))
-                list(pool.map(lambda n, number=number: client.chat("Hello!", f"V{n}"), range(16)))
+            list(pool.map(lambda n: client.get_user(f"U{n}"), range(16)))
+            list(pool.map(lambda n: client.chat("Hello!", f"V{n}"), range(8)))
 
         for number in range(16):
             client.resolve_user(f"U{number}", True)
@@ -648,9 +655,7 @@ def test_back_ends_that_ended_between_two_calls(postgres_url: str, monkeypatch: 
         for write in writes:
             warm()
             asyncio.run(end_back_ends(postgres_url))
-            try:
+            with contextlib.suppress(StorageUnavailableError):
                 write(1)
-            except StorageUnavailableError as error:
-                assert error.retryable
             write(2)
             client.list_users()

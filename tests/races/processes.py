@@ -137,9 +137,11 @@ def _serve(pipe: Connection, barrier: Barrier) -> None:
                 if name not in clients:
                     runner.run(_close(clients))
                     clients[name] = (FormationClient if threads else AsyncFormationClient)(config)
-                run = _in_threads(clients[name], share, barrier) if threads else _in_tasks(clients[name], share, barrier)
+                run = (
+                    _in_threads(clients[name], share, barrier) if threads else _in_tasks(clients[name], share, barrier)
+                )
                 pipe.send(runner.run(run))
-            except BaseException:
+            except BaseException:  # noqa: BLE001 (the test shows it)
                 barrier.abort()
                 pipe.send(traceback.format_exc())
         runner.run(_close(clients))

@@ -11,7 +11,7 @@ from muxi_identity import AsyncFormationClient, FormationConfig
 from tests.invariants import Tables, check_invariants_now, events, live
 from tests.races.processes import Call, Swarm, call, values
 
-ROUNDS = 6
+ROUNDS = 4
 TASKS = 16
 # Where another process unlinks, a cached answer may be old for a while. What is tested here is the database.
 UNCACHED = {"cache": {"ttl": 1e-6}}
@@ -176,7 +176,9 @@ def test_again_after_it_was_unlinked(database_config: FormationConfig, swarm: Sw
         first_contacts = everywhere(swarm, call("resolve_user", given, True))
         answers = values(swarm.run_flat(database_config, first_contacts, identity=UNCACHED))
         assert len({answer["muxi_user_id"] for answer in answers}) == 1
-        values(swarm.run_flat(database_config, [[call("unlink_user_identifier", given, force=True)]], identity=UNCACHED))
+        values(
+            swarm.run_flat(database_config, [[call("unlink_user_identifier", given, force=True)]], identity=UNCACHED)
+        )
     tables = check_invariants_now(database_config)
     assert len(tables["users"]) == len(tables["identifiers"]) == ROUNDS
     assert not live(tables)

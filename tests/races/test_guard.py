@@ -182,6 +182,7 @@ async def test_a_public_id_that_is_deleted_in_between(
         assert not said_by(await check_invariants(database_config), MINE)
 
 
+@pytest.mark.parametrize("database_config", ["postgres"], indirect=True)  # SQLite has one writer at a time
 @pytest.mark.parametrize("change", ["unlink", "delete"])
 async def test_a_change_that_comes_while_the_turn_is_recorded(
     database_config: FormationConfig, client: AsyncFormationClient, change: str
@@ -193,8 +194,6 @@ async def test_a_change_that_comes_while_the_turn_is_recorded(
         await talking.find_user(NAME)
         formation = talking._lifecycle.open_formation
         assert formation is not None
-        if formation.database.dialect == "sqlite":
-            pytest.skip("one writer at a time: there is no such moment")
         transact, inside, go_on = formation.database.transact, asyncio.Event(), asyncio.Event()
 
         async def held(work: Callable[..., Any]) -> Any:
@@ -276,9 +275,7 @@ async def test_a_wrong_cache_misplaces_nothing(
         assert {public_id(tables, row["user_pk"]) for row in rows} == {"usr_old"}
 
 
-async def test_a_wrong_cache_reads_no_session(
-    database_config: FormationConfig, client: AsyncFormationClient
-) -> None:
+async def test_a_wrong_cache_reads_no_session(database_config: FormationConfig, client: AsyncFormationClient) -> None:
     mine = await client.chat("My plan is a secret", NAME)
     theirs = await client.chat("Hello!", "usr_new")
     await plant(client, "usr_new", await check_invariants(database_config))
@@ -323,6 +320,7 @@ async def test_turns_under_load(database_config: FormationConfig) -> None:
             return Response(turn.message, [Fact("from", turn.message, turn.message)])
 
     kept: list[str] = []
+    refused: set[str] = set()
 
     async def talk(client: AsyncFormationClient, speaker: int) -> None:
         for number in range(15):
@@ -350,7 +348,7 @@ async def test_turns_under_load(database_config: FormationConfig) -> None:
                     case 3:
                         await client.delete_user(name, include_merged=True)
             except MuxiError as error:
-                assert error.code in {"IDENTIFIER_NOT_FOUND", "USER_NOT_FOUND", "IDENTIFIER_CONFLICT"}, error
+                refused.add(error.code)
 
     async with (
         AsyncFormationClient(database_config, responder=Quick()) as one,
@@ -359,6 +357,7 @@ async def test_turns_under_load(database_config: FormationConfig) -> None:
         await one.find_user("x")
         talkers = [talk(client, speaker) for speaker, client in enumerate((one, other) * 3)]
         await asyncio.gather(*talkers, stir(one), stir(other))
+    assert refused <= {"IDENTIFIER_NOT_FOUND", "USER_NOT_FOUND", "IDENTIFIER_CONFLICT"}
     tables = await check_invariants(database_config)
     spelling = {row["pk"]: row["spelling"] for row in tables["identifiers"]}
     for table in ("messages", "memories"):

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,7 +15,7 @@ from muxi_identity.errors import MuxiError
 from tests.invariants import check_invariants, check_invariants_now, events, live
 from tests.races.processes import Call, Outcome, Swarm, call, values, variant
 
-ROUNDS = 8
+ROUNDS = 5
 # Another process's cache may be old for a while, and these tests ask what is in the database.
 UNCACHED = {"cache": {"ttl": 1e-6}}
 
@@ -58,17 +59,19 @@ def test_all_race_for_one_that_was_unlinked(database_config: FormationConfig, sw
         shares = [[link([next(spellings)], person) for person in people[start::4]] for start in range(4)]
         outcomes = swarm.run_flat(database_config, shares, identity=UNCACHED)
         assert codes(outcomes) == {"ok": 1, "IDENTIFIER_CONFLICT": 15}
-        values(
-            swarm.run_flat(
-                database_config, [[call("unlink_user_identifier", "U1", force=True)]], identity=UNCACHED
-            )
-        )
+        values(swarm.run_flat(database_config, [[call("unlink_user_identifier", "U1", force=True)]], identity=UNCACHED))
         assert len(check_invariants_now(database_config)["identifiers"]) == place + 1
 
 
 def test_the_same_identifiers_in_any_order(database_config: FormationConfig, swarm: Swarm) -> None:
     for place in range(ROUNDS):
-        names = [f"a{place}@x.com", (f"U{place}", "slack"), (f"{1000 + place}", "github"), f"web-{place}", f"+44{place}"]
+        names = [
+            f"a{place}@x.com",
+            (f"U{place}", "slack"),
+            (f"{1000 + place}", "github"),
+            f"web-{place}",
+            f"+44{place}",
+        ]
         orders = list(itertools.permutations(names))
         shares = [[link(list(order)) for order in random.sample(orders, 4)] for _ in range(4)]
         results = values(swarm.run_flat(database_config, shares, identity=UNCACHED))
@@ -287,6 +290,8 @@ async def test_everything_at_once_in_one_process(database_config: FormationConfi
     chance = random.Random(7)
     names = [*(f"n{number}" for number in range(6)), *((f"n{number}", "slack") for number in range(6))]
 
+    refused: set[str] = set()
+
     async def one(client: AsyncFormationClient) -> None:
         for _ in range(12):
             some = chance.sample(names, chance.randint(1, 3))
@@ -304,24 +309,26 @@ async def test_everything_at_once_in_one_process(database_config: FormationConfi
                     case 7:
                         await client.chat(f"My budget is {chance.random()}", some[0])
             except MuxiError as error:
-                assert error.code not in {"STORAGE_UNAVAILABLE", "CONFIGURATION"}, error
+                refused.add(error.code)
 
     async with AsyncFormationClient(config) as first, AsyncFormationClient(config) as second:
         await asyncio.gather(*(one(client) for client in (first, second) * 8))
+        assert refused
+        assert not refused & {"STORAGE_UNAVAILABLE", "CONFIGURATION", "IDENTITY_CHANGED"}
         await check_invariants(config)
-        cached, uncached = [], []
-        for name in names:
-            for found, client in ((cached, first), (cached, first), (uncached, second)):
-                try:
-                    answer = await client.find_user(name)
-                    found.append(answer and answer["muxi_user_id"])
-                except MuxiError as error:
-                    found.append(error.code)
-        assert cached[0::2] == cached[1::2] == uncached
+        answers = [await find_all(client, names) for client in (first, first, second)]
     async with AsyncFormationClient(config) as fresh:
-        for name, expected in zip(names, uncached, strict=True):
-            try:
-                answer = await fresh.find_user(name)
-                assert (answer and answer["muxi_user_id"]) == expected
-            except MuxiError as error:
-                assert error.code == expected
+        answers.append(await find_all(fresh, names))
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def find_all(client: AsyncFormationClient, names: Sequence[object]) -> list[str | None]:
+    """Return whom each name means, or the error's code."""
+    found: list[str | None] = []
+    for name in names:
+        try:
+            answer = await client.find_user(name)
+            found.append(answer and answer["muxi_user_id"])
+        except MuxiError as error:
+            found.append(error.code)
+    return found

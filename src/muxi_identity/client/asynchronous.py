@@ -339,7 +339,7 @@ class AsyncFormationClient:
 
         Raises:
             IdentifierNotFoundError: Nobody has it.
-            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            AmbiguousIdentifierError: It has no type and stands for several identifiers: pass the type.
             LastIdentifierError: It is the person's last one; ``force=True`` unlinks it all the same.
 
         >>> linked = await formation.associate_user_identifiers(["alice@email.com", ("U98765ABC", "slack")])

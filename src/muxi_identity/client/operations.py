@@ -53,6 +53,6 @@ def given_by_channel(value: Given, type: str, scope: str | None, *, secret: bool
     """
     if not isinstance(value, str | int) or isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.startswith("usr_") and not secret:
+    if isinstance(value, str) and value.lstrip().startswith("usr_") and not secret:
         return value
     return (value, type) if scope is None else {"identifier": value, "type": type, "scope": scope}

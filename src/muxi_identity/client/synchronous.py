@@ -227,7 +227,7 @@ class FormationClient(BlockingClient):
 
         Raises:
             IdentifierNotFoundError: Nobody has it.
-            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            AmbiguousIdentifierError: It has no type and stands for several identifiers: pass the type.
             LastIdentifierError: It is the person's last one; ``force=True`` unlinks it all the same.
 
         >>> linked = formation.associate_user_identifiers(["alice@email.com", ("U98765ABC", "slack")])

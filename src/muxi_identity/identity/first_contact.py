@@ -27,7 +27,8 @@ def first_contact(tx: Transaction, identifier: Identifier) -> tuple[Hit, bool] |
         return hit_of(choice.row), False
     if revoked(rows, identifier, tx.now):
         return None
-    person = new_user(tx, established=False)
+    # Proof is on purpose: whoever vouches for the identifier makes more than a first contact.
+    person = new_user(tx, established=identifier.verified)
     owner = Member(person.root_pk, person.root_pk)
     insert_identifiers(tx, [new_identifier(identifier, bucket, tx.now, verified=False)], owner, person.public_id)
     made = choose(tx.bucket_rows([bucket])[bucket], identifier, tx.now)

@@ -36,16 +36,33 @@ def choose(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> Choic
         identifier.value,
     ):
         return Choice(live[0], certain=True)  # nearly always: what follows says the same of it, and takes its time
-    if identifier.guessed:
-        untyped = [row for row in live if row.type is None and row.value == identifier.value]
-        found = untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]
-    else:
-        found = [row for row in live if _is_exactly(identifier, row, any_scope=identifier.scope is None)]
+    found = _matching(live, identifier)
     if not found:
         return None
     if len({row.root_pk for row in found}) > 1:
-        raise _ambiguous(identifier, found)
+        raise _ambiguous(identifier, found, "several people have it")
     return Choice(found[0], certain=len({row.user_pk for row in found}) == 1)
+
+
+def choose_row(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> BucketRow | None:
+    """Return the one row that ``identifier`` means, None where it is unknown: for what changes that row.
+
+    Raises:
+        AmbiguousIdentifierError: It means several, of several people or of one.
+    """
+    found = _matching([row for row in rows if row.live(now)], identifier)
+    if len(found) > 1 and not identifier.guessed:
+        found = [row for row in found if row.scope == identifier.scope] or found
+    if len(found) > 1:
+        raise _ambiguous(identifier, found, "it stands for several identifiers")
+    return found[0] if found else None
+
+
+def _matching(live: Sequence[BucketRow], identifier: Identifier) -> list[BucketRow]:
+    if identifier.guessed:
+        untyped = [row for row in live if row.type is None and row.value == identifier.value]
+        return untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]
+    return [row for row in live if _is_exactly(identifier, row, any_scope=identifier.scope is None)]
 
 
 def hit_of(row: BucketRow) -> Hit:
@@ -91,12 +108,12 @@ def _would_be(identifier: Identifier, row: BucketRow) -> bool:
     return identifier.secret or same_value(row.spelling, identifier.type, identifier.value)
 
 
-def _ambiguous(identifier: Identifier, rows: Sequence[BucketRow]) -> AmbiguousIdentifierError:
+def _ambiguous(identifier: Identifier, rows: Sequence[BucketRow], why: str) -> AmbiguousIdentifierError:
     kinds = sorted({f"{row.type}/{row.scope}" if row.scope else str(row.type) for row in rows})
     which = "scope" if not identifier.guessed else "type"
     shown = next((row.spelling for row in rows if row.secret), identifier.shown)  # a key that was passed bare
     return AmbiguousIdentifierError(
-        f"{shown!r} is known of several people, as {', '.join(kinds)}: pass the {which} with it.",
+        f"{shown!r} cannot be told: {why} ({', '.join(kinds)}). Pass the {which} with it.",
         identifier=shown,
         types=kinds,
     )

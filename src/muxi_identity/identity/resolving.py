@@ -58,7 +58,8 @@ class Resolver:
             except RaceLost:
                 return None
 
-        answer = await self._lookup.find(reference, fresh=fresh, meet=None if fresh or reference.expires_at else meet)
+        plain = not (fresh or reference.expires_at or reference.verified)
+        answer = await self._lookup.find(reference, fresh=fresh, meet=meet if plain else None)
         if answer.hit is not None:
             return answer, answer.hit.public_id == made
         if answer.revoked:
@@ -68,7 +69,7 @@ class Resolver:
     def _newcomer(self, identifier: Identifier, bucket: bytes, caller: Caller) -> tuple[NewPerson, Change]:
         change = self._runner.change_by(caller)
         new = new_identifier(identifier, bucket, change.at, False)
-        return NewPerson(new_public_id(), established=False, identifiers=[new]), change
+        return NewPerson(new_public_id(), established=identifier.verified, identifiers=[new]), change
 
     async def _first_contact(self, identifier: Identifier, caller: Caller) -> tuple[Answer, bool]:
         bucket = self._runner.bucket(identifier.fold)

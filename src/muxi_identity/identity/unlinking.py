@@ -5,7 +5,7 @@ from __future__ import annotations
 from muxi_identity.errors import IdentifierNotFoundError, LastIdentifierError
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.linking import retire
-from muxi_identity.identity.matching import choose, hit_of
+from muxi_identity.identity.matching import choose_row, hit_of
 from muxi_identity.identity.slots import count_live
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import UnlinkResult
@@ -17,16 +17,15 @@ def unlink(tx: Transaction, identifier: Identifier, *, force: bool) -> UnlinkRes
 
     Raises:
         IdentifierNotFoundError: Nobody has it.
-        AmbiguousIdentifierError: It is untyped and several people have it.
+        AmbiguousIdentifierError: It stands for several identifiers, of several people or of one.
         LastIdentifierError: The person has no other and ``force`` is false.
         RaceLost: What was read changed before it was locked.
     """
     bucket = tx.bucket(identifier.fold)
     rows = tx.bucket_rows([bucket])[bucket]
-    choice = choose(rows, identifier, tx.now)
-    if choice is None:
+    row = choose_row(rows, identifier, tx.now)
+    if row is None:
         raise IdentifierNotFoundError("That identifier is not linked to anybody in this formation.")
-    row = choice.row
     owner = hit_of(row)
     person = tx.lock_people([owner.root_pk])[owner.root_pk]
     if tx.bucket_rows([bucket])[bucket] != rows:

@@ -10,7 +10,6 @@ import asyncpg
 
 from muxi_identity.storage.errors import closed
 
-
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 

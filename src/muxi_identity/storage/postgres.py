@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from muxi_identity.errors import ConfigurationError
+from muxi_identity.errors import ConfigurationError, StorageUnavailableError
 from muxi_identity.storage.connections import DRIVER_ERRORS, HeldConnections
 from muxi_identity.storage.database import Database, Work
-from muxi_identity.storage.errors import ConnectionLost, closed, translate
+from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import (
@@ -246,4 +246,7 @@ def _not_usable(error: BaseException) -> BaseException:
                 f"(SQLSTATE {state}); mend the connection string or the server's rights."
             )
         cause = cause.__cause__
-    return translate(error)
+    translated = translate(error)
+    if isinstance(translated, RaceLost):
+        return StorageUnavailableError("Another session holds a lock that the schema upgrade needs; call again later.")
+    return translated

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
+import random
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE
 from muxi_identity.storage.tables import formations
+from muxi_identity.storage.worker import Worker
 
 T = TypeVar("T")
 logger = logging.getLogger("muxi_identity.storage")
@@ -33,9 +33,6 @@ logger = logging.getLogger("muxi_identity.storage")
 BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 1000
 _MINIMUM = (3, 35, 0)  # RETURNING
-
-# After a fork the child has no threads of the parent's, and must not end them. Kept so that nothing is collected.
-_abandoned: list[object] = []
 
 
 class SqliteDatabase(Database):
@@ -52,22 +49,21 @@ class SqliteDatabase(Database):
         self.path = path
         self._ignore_in_git = ignore_in_git
         self._durable = durable
-        self._opened_by = os.getpid()
         self._free_after_fork()
         self._reader: sqlite3.Connection | None = None
         self._readers = 0
         self._writer: sqlite3.Connection | None = None
         """For the hot statements, on the writing thread: a connection of the engine's costs as much as the insert."""
         self._engine: sa.Engine | None = None
-        self._writing: ThreadPoolExecutor | None = None
-        self._reading: ThreadPoolExecutor | None = None
+        self._writing: Worker | None = None
+        self._reading: Worker | None = None
         _alive.add(self)
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed.")
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-write")
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="muxi-sqlite-read")
+        self._writing = Worker("muxi-sqlite-write")
+        self._reading = Worker("muxi-sqlite-read")
         try:
             await self._in_thread(self._writing, self._open_now)
         except BaseException:
@@ -100,7 +96,7 @@ class SqliteDatabase(Database):
                 f"{self.path} cannot be used as the database file ({name}); "
                 "name another one in memory.persistent.connection_string, or make its folder writable."
             )
-        return error or RuntimeError("unknown error")
+        return RuntimeError("unknown error") if error is None else translate(error)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -110,8 +106,7 @@ class SqliteDatabase(Database):
             check_same_thread=False,
             cached_statements=256,
         )
-        # The order matters: the busy time-out first, since changing the journal mode may have to wait.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection)
         connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
         connection.execute("PRAGMA foreign_keys = ON")
         # What was erased is overwritten: a person who was forgotten must not be found in the file's free pages.
@@ -119,23 +114,20 @@ class SqliteDatabase(Database):
         return connection
 
     async def close(self) -> None:
-        pools = [self._writing, self._reading]
+        workers = [self._writing, self._reading]
         self._writing = self._reading = None
-        for pool in pools:
-            if pool is not None:
-                await _finish(pool)
+        for worker in workers:
+            if worker is not None:
+                await worker.run(_nothing)  # what came before it is done then
+                worker.stop()
         self._disconnect()
 
     def abandon(self) -> None:
-        pools = [self._writing, self._reading]
+        workers = [self._writing, self._reading]
         self._writing = self._reading = None
-        if os.getpid() != self._opened_by:
-            _abandoned.extend(pools)
-            self._engine = None
-            return
-        for pool in pools:
-            if pool is not None:
-                pool.shutdown(wait=False)
+        for worker in workers:
+            if worker is not None:
+                worker.stop()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -208,10 +200,10 @@ class SqliteDatabase(Database):
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     @staticmethod
-    async def _in_thread(pool: ThreadPoolExecutor | None, work: Callable[..., T], *args: Any) -> T:
-        if pool is None:
+    async def _in_thread(worker: Worker | None, work: Callable[..., T], *args: Any) -> T:
+        if worker is None:
             raise closed()
-        return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+        return await worker.run(work, *args)
 
     def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
         return [BucketRow._make(row) for row in self._fetch(LOOK_UP_ONE_SQLITE, formation_id, [bucket])]
@@ -247,9 +239,11 @@ class SqliteDatabase(Database):
     def epoch(self, formation_id: str) -> int:
         """Return the formation's identity epoch: raised by changes that can make a cached answer wrong."""
         with self._lock:
-            row = self._connected_reader().execute(
-                "SELECT epoch FROM muxi_formations WHERE formation_id = ?1", (formation_id,)
-            ).fetchone()
+            row = (
+                self._connected_reader()
+                .execute("SELECT epoch FROM muxi_formations WHERE formation_id = ?1", (formation_id,))
+                .fetchone()
+            )
         return int(row[0]) if row else 0
 
     async def create_person(self, formation_id: str, person: NewPerson, change: Change) -> CreatedPerson | None:
@@ -420,15 +414,22 @@ def _after_fork_in_child() -> None:
     _forking.release()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-async def _finish(pool: ThreadPoolExecutor) -> None:
-    with contextlib.suppress(RuntimeError):  # the interpreter is exiting and has joined the threads already
-        await asyncio.get_running_loop().run_in_executor(pool, _nothing)  # what came before it is done then
-    pool.shutdown(wait=False)
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # Of processes that change a new file's mode at once, SQLite refuses all but one, and does not wait as it does
+    # for other locks.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in {"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"} or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 (no secret)
+        else:
+            return
 
 
 def _nothing() -> None:
