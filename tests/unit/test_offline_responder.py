@@ -200,7 +200,6 @@ _NOUNS = """
 """
 
 
-
 @pytest.mark.parametrize(("said", "question", "expected"), CONVERSATIONS + HELD_OUT)
 def test_what_was_said_is_known_in_another_channel(said: Sequence[str], question: str, expected: str) -> None:
     person = Person()

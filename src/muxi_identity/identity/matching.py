@@ -79,10 +79,12 @@ def same_identifier(rows: Sequence[BucketRow], identifier: Identifier, now: int)
     Raises:
         AmbiguousIdentifierError: It is untyped, and several people have its spelling under types.
     """
-    if identifier.guessed:
-        choice = choose(rows, identifier, now)
-        return [choice.row] if choice else []
     live = [row for row in rows if row.live(now)]
+    if identifier.guessed:
+        found = _matching(live, identifier)
+        if len({row.root_pk for row in found}) > 1:
+            raise _ambiguous(identifier, found, "several people have it")
+        return found
     exact = [row for row in live if _is_exactly(identifier, row, any_scope=False)]
     untyped = [row for row in live if row.type is None and _would_be(identifier, row)]
     return exact + untyped

@@ -418,8 +418,8 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    # Of processes that change a new file's mode at once, SQLite refuses all but one, and does not wait as it does
-    # for other locks.
+    # A connection's first statement can be refused without the wait that SQLite does for other locks: while another
+    # process changes a new file's mode, or removes the log because it closes the last connection.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
