@@ -1,7 +1,7 @@
 """Client and server on cores of their own, as on machines of their own.
 
 Left to itself, the scheduler puts one back end on the client's core and the next on another; an answer from another
-core takes twice as long (85 us against 40 us), and a ratio would compare places instead of programs.
+core takes nearly twice as long (70 us against 39 us), and a ratio would compare places instead of programs.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ does not give away which e-mail addresses or API keys it knows.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import secrets
@@ -15,7 +14,6 @@ from pathlib import Path
 
 from muxi_identity.errors import ConfigurationError
 
-_BLOCK_BYTES = 64  # of SHA-256
 _BUCKET_BYTES = 16  # 128 bits: no two spellings ever meet by chance
 
 
@@ -24,18 +22,14 @@ class BucketKey:
 
     def __init__(self, secret: str, formation_id: str) -> None:
         self._key = hmac.digest(secret.encode(), b"muxi-identity bucket " + formation_id.encode(), "sha256")
-        # Both halves of the HMAC, with the key taken in already: hmac.digest() does it anew each time, in three times
-        # the time (1.5 us against 0.5 us, of which every look-up needs one).
-        block = self._key.ljust(_BLOCK_BYTES, b"\x00")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        # Copied for each bucket, with the key taken in already: 0.8 us against 1.3 us for hmac.digest().
+        self._keyed = hmac.new(self._key, digestmod="sha256")
 
     def __call__(self, fold: str) -> bytes:
         """Return the bucket key of a folded spelling (16 bytes)."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(fold.encode())
-        outer.update(inner.digest())
-        return outer.digest()[:_BUCKET_BYTES]
+        keyed = self._keyed.copy()
+        keyed.update(fold.encode())
+        return keyed.digest()[:_BUCKET_BYTES]
 
     def fingerprint(self, text: str) -> bytes:
         """Return a keyed hash of ``text`` that is no bucket key (32 bytes)."""

@@ -53,7 +53,7 @@ class SqliteDatabase(Database):
         self._reader: sqlite3.Connection | None = None
         self._readers = 0
         self._writer: sqlite3.Connection | None = None
-        """For the hot statements, on the writing thread: a connection of the engine's costs as much as the insert."""
+        """For the hot statements, on the writing thread."""
         self._engine: sa.Engine | None = None
         self._writing: Worker | None = None
         self._reading: Worker | None = None
