@@ -221,6 +221,7 @@ class Model:
                 for row in live
                 if row.type == name.type and name.scope in (None, row.scope) and row.has_text(name.text)
             ]
+            found = [row for row in found if row.scope == name.scope] or found
         else:
             untyped = [row for row in live if row.type is None and row.has_text(name.text)]
             found = untyped or [row for row in live if row.has_text(name.text)]
@@ -233,10 +234,7 @@ class Model:
         return self.root(found[0].owner) if found else None
 
     def revoked(self, name: Name, now: int) -> bool:
-        return any(
-            row.secret and not row.live(now) and row.name.text == name.text and name.type in (None, row.type)
-            for row in self.rows
-        )
+        return any(row.secret and row.name.text == name.text for row in self.rows)
 
     # Changes
 

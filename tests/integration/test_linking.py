@@ -986,3 +986,10 @@ async def test_a_user_that_nobody_has_is_refused_by_name(client: AsyncFormationC
         await client.associate_user_identifiers(["a"], "usr_nobody")
     assert caught.value.user_id == "usr_nobody"
     assert json.dumps(dict(caught.value.details)) == '{"user_id": "usr_nobody"}'
+
+
+async def test_another_workspace_does_not_lock_out_whoever_has_no_scope(client: AsyncFormationClient) -> None:
+    first = await client.associate_user_identifiers([("U2", "slack")])
+    other = await client.associate_user_identifiers([{"identifier": "U2", "type": "slack", "scope": "T2"}])
+    assert first["muxi_user_id"] != other["muxi_user_id"]
+    assert (await client.resolve_user(("U2", "slack")))["muxi_user_id"] == first["muxi_user_id"]

@@ -268,13 +268,30 @@ async def test_a_key_that_is_passed_bare_beside_itself_is_not_echoed(client: Asy
 
 
 async def test_a_key_that_means_several_people_is_not_quoted(client: AsyncFormationClient) -> None:
-    # Somebody took the key for a Slack id; that is another identifier.
-    await link(client, TYPED)
+    # Somebody took the key for a Slack id, before anybody knew it for a key; that is another identifier.
     await client.associate_user_identifiers([(KEY, "slack")])
+    await link(client, TYPED)
     with pytest.raises(AmbiguousIdentifierError) as caught:
         await client.find_user(KEY)
     assert KEY not in repr([str(caught.value), caught.value.details])
     assert caught.value.types == ["api_key", "slack"]
+
+
+@pytest.mark.parametrize("revoke", [False, True])
+async def test_a_key_under_another_type_makes_nobody(client: AsyncFormationClient, revoke: bool) -> None:
+    await link(client, TYPED)
+    if revoke:
+        await client.unlink_user_identifier(TYPED, force=True)
+    before = await client.list_users()
+    for stray in ((KEY, "slack"), (KEY, "internal")):
+        with pytest.raises(UserNotFoundError):
+            await client.resolve_user(stray, create_user=True)
+        with pytest.raises(UserNotFoundError):
+            await client.chat("Hello!", user_id=stray)
+        with pytest.raises(InvalidIdentifierError) as caught:
+            await client.associate_user_identifiers([stray])
+        assert KEY not in str(caught.value)
+    assert await client.list_users() == before
 
 
 class Ledger:

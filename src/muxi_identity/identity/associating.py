@@ -78,7 +78,9 @@ class Associator:
 
     async def _target(self, user: Reference | None) -> str | None:
         if isinstance(user, Identifier):
-            return (await self._resolver.existing(user)).public_id
+            # New rows go under the member that the identifier belongs to, so that an unmerge leaves them with it.
+            hit = await self._resolver.existing(user)
+            return await self._runner.read(lambda tx: tx.public_id_of(hit.member_pk)) or hit.public_id
         return None if user is None else user.user_id
 
     async def _link_unknown(

@@ -44,7 +44,8 @@ class Tokens:
         self._tokens: list[Token | None] = [None] * _STRIPES
         self._fences = [0] * _STRIPES
         self.generation = 0
-        """Rises with every kill. Unchanged between two readings: no token died in between."""
+        """Rises with every kill and with every fence that is lowered. Unchanged between two readings: nothing changed
+        meanwhile, and nothing was about to."""
 
     def take(self, key: Hashable) -> Token:
         """Return the token of ``key``, to be taken *before* the look-up whose answer will be cached under it."""
@@ -72,6 +73,8 @@ class Tokens:
         """Undo one :meth:`raise_fence`."""
         with self._lock:
             self._fences[stripe] -= 1
+            # A look-up that began behind the fence may have read what was true before the change.
+            self.generation += 1
 
     def kill_all(self) -> None:
         """Kill every token."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.cache import Hit
-from muxi_identity.identity.matching import choose, hit_of, revoked
+from muxi_identity.identity.matching import choose, hit_of, is_barred
 from muxi_identity.identity.people import new_user
 from muxi_identity.identity.slots import insert_identifiers, new_identifier
 from muxi_identity.identity.transaction import Member, Transaction
@@ -25,7 +25,7 @@ def first_contact(tx: Transaction, identifier: Identifier) -> tuple[Hit, bool] |
     choice = choose(rows, identifier, tx.now)
     if choice is not None:
         return hit_of(choice.row), False
-    if revoked(rows, identifier, tx.now):
+    if is_barred(rows):
         return None
     # Proof is on purpose: whoever vouches for the identifier makes more than a first contact.
     person = new_user(tx, established=identifier.verified)

@@ -21,7 +21,7 @@ from muxi_identity.errors import (
 )
 from muxi_identity.identifiers import Identifier, same_value
 from muxi_identity.identity.history import Event, record
-from muxi_identity.identity.matching import revoked, same_identifier
+from muxi_identity.identity.matching import is_barred, same_identifier
 from muxi_identity.identity.merging import merge
 from muxi_identity.identity.people import new_user
 from muxi_identity.identity.slots import check_limits, count_live, insert_identifiers, new_identifier
@@ -94,7 +94,7 @@ def link(
     people = tx.lock_people(roots | {given.root_pk} if given else roots)
     if _read(tx, items) != rows:
         raise RaceLost
-    _refuse_revoked(tx, items, rows)
+    _refuse_barred(items, rows)
 
     decision = decide(items, people, people[given.root_pk] if given else None, tx.match, on_conflict, verified)
     survivor = decision.survivor
@@ -176,11 +176,13 @@ def _given_member(tx: Transaction, user_id: str | None) -> Member | None:
     return member
 
 
-def _refuse_revoked(tx: Transaction, items: Sequence[Item], rows: dict[bytes, list[BucketRow]]) -> None:
+def _refuse_barred(items: Sequence[Item], rows: dict[bytes, list[BucketRow]]) -> None:
     for item in items:
-        if not item.rows and revoked(rows[item.bucket], item.identifier, tx.now):
+        if not item.rows and is_barred(rows[item.bucket]):
             raise InvalidIdentifierError(
-                "That key was revoked or has expired, and stays so: issue a new one and link that.", reason="revoked"
+                "That is a key of another type, or one that was revoked or has expired and stays so: issue a new one "
+                "and link that.",
+                reason="revoked",
             )
 
 

@@ -14,7 +14,7 @@ from muxi_identity.errors import UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, hint
 from muxi_identity.identity.cache import Hit, IdentityCache, Token
 from muxi_identity.identity.keys import BucketKey
-from muxi_identity.identity.matching import choose, hit_of, revoked
+from muxi_identity.identity.matching import choose, hit_of, is_barred
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.rows import BucketRow
 
@@ -24,11 +24,11 @@ Meet = Callable[[bytes], Awaitable[list[BucketRow] | None]]
 
 
 class Answer(NamedTuple):
-    """What a look-up brought. ``hit=None``: unknown; ``revoked``: unknown for ever."""
+    """What a look-up brought. ``hit=None``: unknown; ``barred``: never to be anybody's."""
 
     hit: Hit | None
     shown: str
-    revoked: bool = False
+    barred: bool = False
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Lookup:
         now = self._clock()
         choice = choose(rows, reference, now)
         if choice is None:
-            return Answer(None, reference.shown, revoked=revoked(rows, reference, now))
+            return Answer(None, reference.shown, barred=is_barred(rows))
         row = choice.row
         hit = hit_of(row)
         if choice.certain and not fresh:

@@ -51,8 +51,6 @@ def choose_row(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> B
         AmbiguousIdentifierError: It means several, of several people or of one.
     """
     found = _matching([row for row in rows if row.live(now)], identifier)
-    if len(found) > 1 and not identifier.guessed:
-        found = [row for row in found if row.scope == identifier.scope] or found
     if len(found) > 1:
         raise _ambiguous(identifier, found, "it stands for several identifiers")
     return found[0] if found else None
@@ -62,7 +60,9 @@ def _matching(live: Sequence[BucketRow], identifier: Identifier) -> list[BucketR
     if identifier.guessed:
         untyped = [row for row in live if row.type is None and row.value == identifier.value]
         return untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]
-    return [row for row in live if _is_exactly(identifier, row, any_scope=identifier.scope is None)]
+    found = [row for row in live if _is_exactly(identifier, row, any_scope=identifier.scope is None)]
+    # Without a scope, whoever was linked without one comes first: another workspace must not lock them out.
+    return [row for row in found if row.scope == identifier.scope] or found
 
 
 def hit_of(row: BucketRow) -> Hit:
@@ -90,9 +90,13 @@ def same_identifier(rows: Sequence[BucketRow], identifier: Identifier, now: int)
     return exact + untyped
 
 
-def revoked(rows: Iterable[BucketRow], identifier: Identifier, now: int) -> bool:
-    """Tell whether ``identifier`` is a secret that was unlinked or has expired: unknown for ever, and never new."""
-    return any(row.secret and not row.live(now) and (identifier.guessed or row.type == identifier.type) for row in rows)
+def is_barred(rows: Iterable[BucketRow]) -> bool:
+    """Tell whether nobody may have an identifier anew whose bucket holds ``rows`` and that none of them matches.
+
+    So it is where one of them is a secret, live or a tombstone: one that was revoked or has expired stays unknown for
+    ever, under whatever type it comes back, and no key is ever stored in clear because it came under a wrong type.
+    """
+    return any(row.secret for row in rows)
 
 
 def _is_exactly(identifier: Identifier, row: BucketRow, *, any_scope: bool) -> bool:

@@ -62,7 +62,7 @@ class Resolver:
         answer = await self._lookup.find(reference, fresh=fresh, meet=meet if plain else None)
         if answer.hit is not None:
             return answer, answer.hit.public_id == made
-        if answer.revoked:
+        if answer.barred:
             raise unknown(reference)
         return await self._first_contact(reference, caller)
 

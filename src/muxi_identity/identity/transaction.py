@@ -132,6 +132,10 @@ class Transaction:
         ).one_or_none()
         return None if row is None else Member(row.pk, row.root_pk)
 
+    def public_id_of(self, pk: int) -> str | None:
+        """Return a user's own public id, None where it is gone."""
+        return self.connection.execute(select(users.c.public_id).where(self.users_where(users.c.pk == pk))).scalar()
+
     def lock_people(self, root_pks: Iterable[int]) -> dict[int, Person]:
         """Lock these roots, in key order so that no two operations wait for each other, and read their people.
 

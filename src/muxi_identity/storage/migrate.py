@@ -52,8 +52,10 @@ def upgrade(connection: Connection) -> None:
     ``connection`` is in no transaction. Does nothing, and takes no lock, where the schema is up to date; a database
     that newer code has upgraded is left alone, since a schema keeps serving the code before it.
     """
+    connection.execution_options(muxi_begin="DEFERRED")  # SQLite: looking takes no write lock
     with connection.begin():
         found = current(connection)
+    connection.execution_options(muxi_begin="IMMEDIATE")
     if found == newest() or not _known(found):
         return
     with connection.begin():
