@@ -5,7 +5,9 @@ Second level: a member -> the root that answers for it.
 
 **Tokens.** An entry holds a token that was alive when its look-up *began*, and is answered only while that token is
 alive. Whoever changes what a key means kills the key's token. So an entry filled late by a look-up that began before
-the change carries a dead token and is never answered: there is no check that a fill could slip past.
+the change carries a dead token and is never answered: there is no check that a fill could slip past. Which member a
+look-up will bring is not known when it begins, so for the second level the tokens' generation is noted instead, and
+nothing is filled where it rose meanwhile.
 
 **Fences.** From before a change commits until its outcome is known, the tokens of its keys are dead from birth. A
 look-up that begins meanwhile is answered from the database and caches nothing.
