@@ -1,7 +1,8 @@
-"""What the generated synchronous client stands on: one asynchronous client and the portal that drives it."""
+"""What the generated synchronous calls stand on: one asynchronous client and the portal that drives it."""
 
 from __future__ import annotations
 
+import abc
 import atexit
 import os
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
 from muxi_identity.client.lifecycle import ConfigSource
 from muxi_identity.client.portal import Portal
 from muxi_identity.config import FormationConfig
@@ -19,8 +20,31 @@ from muxi_identity.conversation.responder import Responder
 T = TypeVar("T")
 
 
-class BlockingClient:
+class BlockingCalls(abc.ABC):
+    """What a generated call needs: whose call to make, and where to run it."""
+
+    _async: Any
+
+    @abc.abstractmethod
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` on the client's event loop and return its result."""
+
+
+class BlockingChannel(BlockingCalls):
+    """Construction of a channel; the calls themselves are generated."""
+
+    def __init__(self, client: BlockingClient, type: str, scope: str | None = None) -> None:
+        self._client = client
+        self._async = AsyncChannel(client._async, type, scope)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._client._run(work)
+
+
+class BlockingClient(BlockingCalls):
     """Construction, closing and the way to the event loop; the calls themselves are generated."""
+
+    _async: AsyncFormationClient
 
     def __init__(
         self, config: ConfigSource = None, *, actor: str = "embedded", responder: Responder | None = None

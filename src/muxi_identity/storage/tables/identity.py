@@ -1,17 +1,4 @@
-"""The schema: one for SQLite and PostgreSQL.
-
-Every primary, unique and foreign key begins with ``formation_id``, so that a row cannot point into another
-formation even where the code is wrong, and so that the schema can be distributed by formation.
-
-Times are whole microseconds since 1970 in UTC, the same on both databases. A ``..._pk`` is internal and never
-leaves the engine. JSON is kept as text: nothing is searched inside it. The
-names carry a prefix because the tables may lie in a host application's own database.
-
-A table that holds what belongs to a person (a *user-owned* table) is made by :func:`owned_table`. It names the
-member that the row belongs to and the identifier that it was recorded through, under a foreign key on both
-together: a write through an identifier that meanwhile left the member breaks that key. This is what keeps a stale
-cache from putting one person's words into another's memory.
-"""
+"""Who is who: formations, users, identifiers, and the record of what changed."""
 
 from __future__ import annotations
 
@@ -24,21 +11,14 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
-    Sequence,
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
 
-metadata = MetaData()
-
-# Keys are never given twice, also after the row with the highest one is gone: a cache elsewhere may still know it.
-# PostgreSQL draws them from this sequence, SQLite from formations.next_key.
-key_sequence = Sequence("muxi_keys", metadata=metadata, data_type=BigInteger, cache=32)
+from muxi_identity.storage.tables.base import metadata
 
 formations = Table(
     "muxi_formations",
@@ -184,80 +164,3 @@ idempotency = Table(
     PrimaryKeyConstraint("formation_id", "key", name="pk_idempotency"),
     Index("ix_idempotency_created_at", "formation_id", "created_at"),
 )
-
-
-def owned_table(name: str, *columns: Column[object] | UniqueConstraint | ForeignKeyConstraint | Index) -> Table:
-    """Make a user-owned table: rows under a member, with the identifier they were recorded through.
-
-    ``identifier_pk`` is NULL where the call named the user by public id; the key on ``user_pk`` alone then guards.
-    """
-    return Table(
-        f"muxi_{name}",
-        metadata,
-        Column("formation_id", Text, nullable=False),
-        Column("pk", BigInteger, nullable=False, autoincrement=False),
-        Column("user_pk", BigInteger, nullable=False),
-        Column("identifier_pk", BigInteger),
-        PrimaryKeyConstraint("formation_id", "pk", name=f"pk_{name}"),
-        ForeignKeyConstraint(
-            ["formation_id", "user_pk"],
-            ["muxi_users.formation_id", "muxi_users.pk"],
-            name=f"fk_{name}_user",
-            deferrable=True,
-            initially="IMMEDIATE",
-        ),
-        ForeignKeyConstraint(
-            ["formation_id", "user_pk", "identifier_pk"],
-            ["muxi_identifiers.formation_id", "muxi_identifiers.user_pk", "muxi_identifiers.pk"],
-            name=f"fk_{name}_provenance",
-            deferrable=True,
-            initially="IMMEDIATE",
-        ),
-        *columns,
-    )
-
-
-sessions = owned_table(
-    "sessions",
-    Column("session_id", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("last_activity_at", BigInteger, nullable=False),
-)
-# The identifier is part of the key, so that two channels never share a buffer by accident.
-Index(
-    "uq_sessions_key",
-    sessions.c.formation_id,
-    sessions.c.user_pk,
-    func.coalesce(sessions.c.identifier_pk, 0),
-    sessions.c.session_id,
-    unique=True,
-)
-
-messages = owned_table(
-    "messages",
-    Column("session_pk", BigInteger, nullable=False),
-    Column("role", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    ForeignKeyConstraint(
-        ["formation_id", "session_pk"],
-        ["muxi_sessions.formation_id", "muxi_sessions.pk"],
-        name="fk_messages_session",
-    ),
-    Index("ix_messages_session", "formation_id", "session_pk", "created_at", "pk"),
-    Index("ix_messages_user", "formation_id", "user_pk"),
-)
-
-memories = owned_table(
-    "memories",
-    Column("type", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("content", Text, nullable=False),
-    # NULL retracts what an earlier row of the same key said.
-    Column("value", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Index("ix_memories_newest", "formation_id", "user_pk", "created_at", "pk"),
-)
-
-OWNED_TABLES = (messages, sessions, memories)
-"""The user-owned tables in an order in which their rows can be deleted."""

@@ -1,0 +1,37 @@
+"""A formation as one channel sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muxi_identity.client.asynchronous.person import AsyncPersonCalls
+from muxi_identity.client.operations import Given, checked_channel, given_by_channel
+from muxi_identity.formation import Formation
+from muxi_identity.models import ResolvedUser
+
+if TYPE_CHECKING:
+    from muxi_identity.client.asynchronous.client import AsyncFormationClient
+
+
+class AsyncChannel(AsyncPersonCalls):
+    """A formation as one channel sees it: every bare ``user_id`` has the channel's type and scope.
+
+    A public id (``usr_...``) and an identifier with a type of its own are taken as they are; in a channel of secrets
+    (``api_key``) a public id is refused.
+    """
+
+    def __init__(self, client: AsyncFormationClient, type: str, scope: str | None = None) -> None:
+        super().__init__(client._actor)
+        self._client = client
+        # A wrong type or scope is told here, not at the first message.
+        self._type, self._scope = checked_channel(type, scope)
+        self._secret = client._lifecycle.config.identity.rules.rule(self._type).secret
+
+    async def _formation(self) -> Formation:
+        return await self._client._formation()
+
+    def _given(self, value: Given) -> Given:
+        return given_by_channel(value, self._type, self._scope, secret=self._secret)
+
+    def _cached(self, identifier: Given) -> ResolvedUser | None:
+        return self._client._cached(identifier)

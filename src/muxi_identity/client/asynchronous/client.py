@@ -1,0 +1,242 @@
+"""The client: opening and closing, and the calls that name several people or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from muxi_identity.client.asynchronous.channel import AsyncChannel
+from muxi_identity.client.asynchronous.person import AsyncPersonCalls
+from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
+from muxi_identity.client.operations import Given, checked_flag, checked_mode
+from muxi_identity.config import FormationConfig
+from muxi_identity.conversation.responder import Responder
+from muxi_identity.formation import Formation
+from muxi_identity.identity.linking import OnConflict
+from muxi_identity.models import DeleteResult, LinkResult, ResolvedUser, UserPage, UserRecord
+
+
+class AsyncFormationClient(AsyncPersonCalls):
+    """One formation, embedded in this process.
+
+    ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
+    nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
+    through this client. The formation is opened by the first call.
+
+    Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
+    "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.
+
+    Any call raises ConfigurationError where the formation cannot be opened as configured, StorageUnavailableError
+    (retryable) where the database does not answer, InvalidIdentifierError for a value that can be nobody's
+    identifier, and ClientClosedError after :meth:`close`.
+    """
+
+    def __init__(
+        self, config: ConfigSource = None, *, actor: str = "embedded", responder: Responder | None = None
+    ) -> None:
+        super().__init__(actor)
+        self._lifecycle = Lifecycle(read_config(config), responder=responder)
+
+    @classmethod
+    def ephemeral(
+        cls,
+        config: FormationConfig | None = None,
+        *,
+        actor: str = "embedded",
+        responder: Responder | None = None,
+    ) -> Self:
+        """Return a client of a formation that is thrown away when the client is closed or collected.
+
+        It is a real one, on SQLite in a temporary folder; ``config`` may set everything but the database.
+
+        >>> async with AsyncFormationClient.ephemeral() as throw_away:
+        ...     (await throw_away.list_users())["count"]
+        0
+        """
+        client = cls.__new__(cls)
+        client._actor = actor
+        config, folder = ephemeral_config(config)
+        client._lifecycle = Lifecycle(config, responder=responder, folder=folder)
+        return client
+
+    async def __aenter__(self) -> Self:
+        await self._lifecycle.formation()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the formation's connections; closing twice is harmless.
+
+        >>> await formation.close()
+        """
+        await self._lifecycle.close()
+
+    @property
+    def formation_id(self) -> str:
+        """The formation's id.
+
+        >>> formation.formation_id
+        'default'
+        """
+        return self._lifecycle.config.id
+
+    @property
+    def cache_info(self) -> Mapping[str, int]:
+        """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held.
+
+        >>> made = await formation.resolve_user("alice@email.com", create_user=True)
+        >>> formation.cache_info["identifiers"]
+        1
+        """
+        formation = self._lifecycle.open_formation
+        return {} if formation is None else formation.cache.info()
+
+    def channel(self, type: str, *, scope: str | None = None) -> AsyncChannel:
+        """Return a view of the formation that types every bare ``user_id``.
+
+        ``scope`` tells apart equal ids of several issuers: the Slack workspace, the OAuth issuer.
+
+        >>> slack = formation.channel("slack", scope="T012AB3CD")
+        >>> reply = await slack.chat("Hello!", user_id="U98765ABC")
+        >>> known = await formation.get_user_identifiers(reply.user_id, detailed=True)
+        >>> known[0]["type"], known[0]["scope"]
+        ('slack', 'T012AB3CD')
+        """
+        return AsyncChannel(self, type, scope)
+
+    def _given(self, value: Given) -> Given:
+        return value
+
+    async def _formation(self) -> Formation:
+        return await self._lifecycle.formation()
+
+    def _cached(self, identifier: object) -> ResolvedUser | None:
+        """Answer from the cache alone, or None. Never blocks; any thread may call it."""
+        if type(identifier) is str:
+            shown = identifier
+        elif (
+            type(identifier) is tuple
+            and len(identifier) == 2
+            and type(identifier[0]) is str
+            and type(identifier[1]) is str
+        ):
+            shown = identifier[0]
+        else:
+            return None  # 1 and True are one key to a cache, and a dict is none: these are parsed
+        formation = self._lifecycle.open_formation
+        if formation is None:
+            return None
+        user_id = formation.cache.public_id(identifier)
+        if user_id is None:
+            return None
+        return {"identifier": shown, "muxi_user_id": user_id, "created": False}
+
+    async def create_user(
+        self, user_id: str | None = None, *, source: str | None = None, reason: str | None = None
+    ) -> UserRecord:
+        """Make a user without identifiers, whom no automatic rule will merge away.
+
+        ``user_id`` chooses the public id (``usr_`` and up to 64 letters, digits, ``_`` or ``-``).
+
+        Raises:
+            UserExistsError: The id is taken.
+
+        >>> (await formation.create_user("usr_alice"))["muxi_user_id"]
+        'usr_alice'
+        """
+        formation = await self._formation()
+        return await formation.create_user(user_id, self._caller(source, reason))
+
+    async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> UserPage:
+        """Return a page of people, oldest first, ``limit`` (1 to 500) at a time.
+
+        Pass ``next_cursor`` of one page as ``cursor`` for the next: people who come meanwhile neither shift nor
+        repeat it.
+
+        Raises:
+            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+
+        >>> made = await formation.create_user("usr_alice")
+        >>> [user["muxi_user_id"] for user in (await formation.list_users())["users"]]
+        ['usr_alice']
+        """
+        formation = await self._formation()
+        return await formation.list_users(limit, cursor)
+
+    async def delete_user(
+        self,
+        user_id: Given,
+        *,
+        include_merged: bool = False,
+        source: str | None = None,
+        reason: str | None = None,
+    ) -> DeleteResult:
+        """Delete a person: the user, its identifiers and everything that was recorded for them.
+
+        Where other users were merged into it, all of them go, and ``include_merged=True`` must say so. The keys
+        (secret identifiers) of a deleted person stay revoked.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            MergeConflictError: Others were merged into it and ``include_merged`` is false.
+
+        >>> made = await formation.create_user("usr_alice")
+        >>> (await formation.delete_user("usr_alice"))["muxi_user_id"]
+        'usr_alice'
+        """
+        formation = await self._formation()
+        return await formation.delete_user(
+            formation.parse(user_id),
+            include_merged=checked_flag("include_merged", include_merged),
+            caller=self._caller(source, reason),
+        )
+
+    async def associate_user_identifiers(
+        self,
+        identifiers: Sequence[Given],
+        user_id: Given | None = None,
+        *,
+        on_conflict: OnConflict = "raise",
+        verified: bool = False,
+        source: str | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> LinkResult:
+        """Link identifiers to one person, all or none, in one transaction.
+
+        With ``user_id``, to that user. Without, to whoever has one of them already, or else to a new user.
+        Linking again changes nothing, except that it may add a type, proof or an expiry.
+
+        ``on_conflict`` says what to do where identifiers belong to different users: ``"raise"``; ``"absorb"``
+        merges users that only first contact has made (somebody wrote in before anybody linked them) and raises for
+        others; ``"merge"`` merges any. ``verified`` says that the caller has proof that the identifiers are this
+        person's; ``source`` and ``reason`` go to the history. A call repeated with its ``idempotency_key`` within a
+        day is answered from what it did the first time.
+
+        Raises:
+            IdentifierConflictError: Some belong to other users and ``on_conflict`` does not settle it;
+                ``error.conflicts`` names all of them with their owners.
+            IdentifierLimitError: The person would have more than the formation allows.
+            UserNotFoundError: ``user_id`` names nobody.
+            AmbiguousIdentifierError: One has no type and several people are known by it.
+            InvalidRequestError: An argument has the wrong shape, or the idempotency key was used for another call.
+            IdentityChangedError: Others kept changing the same people; call again.
+
+        >>> linked = await formation.associate_user_identifiers(["alice@email.com", ("U98765ABC", "slack")])
+        >>> linked["created"], linked["new_identifiers"]
+        (True, ['alice@email.com', 'U98765ABC'])
+        """
+        formation = await self._formation()
+        return await formation.associate(
+            identifiers,
+            user_id,
+            on_conflict=checked_mode(on_conflict),
+            verified=checked_flag("verified", verified),
+            idempotency_key=idempotency_key,
+            caller=self._caller(source, reason),
+        )

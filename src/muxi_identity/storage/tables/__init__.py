@@ -1,0 +1,39 @@
+"""The schema: one for SQLite and PostgreSQL; its rules stand in :mod:`muxi_identity.storage.tables.base`."""
+
+from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
+from muxi_identity.storage.tables.context import (
+    OWNED_TABLES,
+    credentials,
+    memories,
+    messages,
+    preferences,
+    sessions,
+    synopses,
+    task_runs,
+    tasks,
+    working_memory,
+)
+from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
+
+__all__ = [
+    "OWNED_TABLES",
+    "credentials",
+    "formations",
+    "history",
+    "idempotency",
+    "identifiers",
+    "key_sequence",
+    "memories",
+    "merges",
+    "messages",
+    "metadata",
+    "own_key",
+    "owned_table",
+    "preferences",
+    "sessions",
+    "synopses",
+    "task_runs",
+    "tasks",
+    "users",
+    "working_memory",
+]
