@@ -22,8 +22,10 @@ __all__ = [
     "DatabaseConfig",
     "FormationConfig",
     "IdentityConfig",
+    "ModelConfig",
     "Secret",
     "SessionConfig",
+    "WorkingConfig",
 ]
 
 Provider = Literal["sqlite", "postgres"]
@@ -34,6 +36,7 @@ _TYPE_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _DEFAULT_ID = "default"
 _DATABASE_FILE = "muxi.db"
 _SECRET_KEY = "MUXI_SECRET_KEY"  # noqa: S105 - the name of a secret, not one
+_CREDENTIAL_KEYS = "MUXI_CREDENTIAL_KEYS"
 _MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
 
 
@@ -76,6 +79,31 @@ class SessionConfig:
     idle_timeout: float = 86400.0
 
 
+@dataclass(frozen=True, slots=True)
+class WorkingConfig:
+    """Working memory: after how many seconds an item is forgotten, and how many a member keeps."""
+
+    ttl: float = 86400.0
+    max_items: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What answers: ``offline``, or any model that pydantic-ai names (``openai:gpt-4o``).
+
+    ``timeout`` is in seconds and is for one whole reply; ``context_tokens`` bounds what a prompt may hold and
+    ``reply_tokens`` what a reply may.
+    """
+
+    name: str = "offline"
+    api_key: Secret | None = None
+    base_url: str | None = None
+    instructions: str = ""
+    timeout: float = 60.0
+    context_tokens: int = 16_000
+    reply_tokens: int = 2_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormationConfig:
     """Everything that a formation is opened with; ``source`` is the file that it came from."""
@@ -84,8 +112,11 @@ class FormationConfig:
     database: DatabaseConfig
     identity: IdentityConfig = field(default_factory=IdentityConfig)
     session: SessionConfig = SessionConfig()
-    llm_model: str = "offline"
+    working: WorkingConfig = WorkingConfig()
+    model: ModelConfig = ModelConfig()
     secret_key: Secret | None = None
+    credential_keys: tuple[Secret, ...] = ()
+    """Newest first: the first encrypts, all decrypt."""
     source: Path | None = None
 
     @classmethod
@@ -120,10 +151,9 @@ class FormationConfig:
         """
         sources = SecretSources(base.absolute() if base else None)
         top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm"))
-        memory = top.section("memory", "persistent", "session")
+        memory = top.section("memory", "persistent", "working", "session")
         session = memory.section("session", "max_messages", "idle_timeout")
-        if top.section("llm", "model").text("model", "offline") != "offline":
-            top.fail("llm.model", 'only "offline" is available; set it to that or leave it out')
+        working = memory.section("working", "ttl", "max_items")
         formation_id = top.text("id", _DEFAULT_ID)
         if not _ID.fullmatch(formation_id):
             top.fail("id", "expected 1 to 64 of a-z, 0-9, '_', '.' and '-', the first a letter or a digit")
@@ -140,8 +170,55 @@ class FormationConfig:
                 max_messages=session.count("max_messages", SessionConfig().max_messages),
                 idle_timeout=session.seconds("idle_timeout", SessionConfig().idle_timeout),
             ),
+            working=WorkingConfig(
+                ttl=working.seconds("ttl", WorkingConfig().ttl),
+                max_items=working.count("max_items", WorkingConfig().max_items),
+            ),
+            model=_model(
+                top.section(
+                    "llm",
+                    "model",
+                    "api_key",
+                    "base_url",
+                    "instructions",
+                    "timeout",
+                    "context_tokens",
+                    "reply_tokens",
+                )
+            ),
             secret_key=None if secret_key is None else Secret(secret_key),
+            credential_keys=_credential_keys(top, sources),
         )
+
+
+def _model(section: Section) -> ModelConfig:
+    default = ModelConfig()
+    name = section.text("model", default.name).strip()
+    if name != default.name and not re.fullmatch(r"[^\s:]+:\S+", name):
+        section.fail("model", 'expected "offline" or a model as pydantic-ai names it, "openai:gpt-4o"')
+    api_key, base_url = section.text("api_key", ""), section.text("base_url", "").strip()
+    if base_url and urlsplit(base_url).scheme not in ("http", "https"):
+        section.fail("base_url", "expected an address that begins with http:// or https://")
+    return ModelConfig(
+        name=name,
+        api_key=Secret(api_key) if api_key else None,
+        base_url=base_url or None,
+        instructions=section.text("instructions", default.instructions),
+        timeout=section.seconds("timeout", default.timeout),
+        context_tokens=section.count("context_tokens", default.context_tokens),
+        reply_tokens=section.count("reply_tokens", default.reply_tokens),
+    )
+
+
+def _credential_keys(top: Section, sources: SecretSources) -> tuple[Secret, ...]:
+    given = sources.find(_CREDENTIAL_KEYS)
+    keys = [key.strip() for key in given.split(",")] if given else []
+    if any(len(key) < 32 for key in keys):
+        top.fail(
+            _CREDENTIAL_KEYS,
+            f"expected keys of at least 32 characters, newest first, separated by commas; make one with {_MAKE_A_KEY}",
+        )
+    return tuple(Secret(key) for key in keys)
 
 
 def _database(section: Section, base: Path | None) -> DatabaseConfig:

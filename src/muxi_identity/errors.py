@@ -5,19 +5,31 @@
     MuxiError
     ├── ConfigurationError              CONFIGURATION
     ├── InvalidRequestError             INVALID_REQUEST
-    │   └── InvalidIdentifierError      INVALID_IDENTIFIER
+    │   ├── InvalidIdentifierError      INVALID_IDENTIFIER
+    │   ├── InvalidScheduleError        INVALID_SCHEDULE
+    │   ├── SecretRefusedError          SECRET_REFUSED
+    │   └── TooLargeError               TOO_LARGE
     ├── AmbiguousIdentifierError        AMBIGUOUS_IDENTIFIER
     ├── NotFoundError
     │   ├── UserNotFoundError           USER_NOT_FOUND
     │   ├── IdentifierNotFoundError     IDENTIFIER_NOT_FOUND
-    │   └── SessionNotFoundError        SESSION_NOT_FOUND
+    │   ├── SessionNotFoundError        SESSION_NOT_FOUND
+    │   ├── MemoryNotFoundError         MEMORY_NOT_FOUND
+    │   ├── PreferenceNotFoundError     PREFERENCE_NOT_FOUND
+    │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
+    │   └── TaskNotFoundError           TASK_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
     │   ├── LastIdentifierError         LAST_IDENTIFIER
     │   ├── MergeConflictError          MERGE_CONFLICT
     │   ├── UserExistsError             USER_EXISTS
+    │   ├── AudienceMismatchError       AUDIENCE_MISMATCH
     │   └── IdentityChangedError        IDENTITY_CHANGED   (retryable)
+    ├── CredentialUnreadableError       CREDENTIAL_UNREADABLE
+    ├── ModelError                      MODEL_FAILED
+    │   └── ModelUnavailableError       MODEL_UNAVAILABLE  (retryable)
+    │       └── ModelTimeoutError       MODEL_TIMEOUT      (retryable)
     ├── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
     └── ClientClosedError               CLIENT_CLOSED
 
@@ -76,6 +88,25 @@ class InvalidIdentifierError(InvalidRequestError):
     code = "INVALID_IDENTIFIER"
 
 
+class InvalidScheduleError(InvalidRequestError):
+    """A task's cron expression, time or time zone cannot be read, or no run lies ahead; nothing was written."""
+
+    code = "INVALID_SCHEDULE"
+
+
+class SecretRefusedError(InvalidRequestError):
+    """What was to be remembered looks like a key or a password; keep it as a credential instead."""
+
+    code = "SECRET_REFUSED"
+
+
+class TooLargeError(InvalidRequestError):
+    """Something is longer than what is taken; ``limit`` says how long it may be. Nothing was written."""
+
+    code = "TOO_LARGE"
+    limit: int
+
+
 class AmbiguousIdentifierError(MuxiError):
     """Several people are known by that untyped spelling; ``types`` names the types to choose from."""
 
@@ -105,6 +136,30 @@ class SessionNotFoundError(NotFoundError):
     """The identifier that was named has no such session; another identifier's is none of its."""
 
     code = "SESSION_NOT_FOUND"
+
+
+class MemoryNotFoundError(NotFoundError):
+    """That person has no such memory."""
+
+    code = "MEMORY_NOT_FOUND"
+
+
+class PreferenceNotFoundError(NotFoundError):
+    """That person has set no such preference."""
+
+    code = "PREFERENCE_NOT_FOUND"
+
+
+class CredentialNotFoundError(NotFoundError):
+    """That person has no such credential."""
+
+    code = "CREDENTIAL_NOT_FOUND"
+
+
+class TaskNotFoundError(NotFoundError):
+    """There is no such task, or it is another person's."""
+
+    code = "TASK_NOT_FOUND"
 
 
 class ConflictError(MuxiError):
@@ -149,11 +204,42 @@ class UserExistsError(ConflictError):
     code = "USER_EXISTS"
 
 
+class AudienceMismatchError(ConflictError):
+    """The session is private and the call is for others to read, or the other way round; use another session."""
+
+    code = "AUDIENCE_MISMATCH"
+
+
 class IdentityChangedError(ConflictError):
     """Who the identifier belongs to changed while the call was under way; nothing was written. Call again."""
 
     code = "IDENTITY_CHANGED"
     retryable = True
+
+
+class CredentialUnreadableError(MuxiError):
+    """None of the configured keys opens the credential; the message says which key is missing."""
+
+    code = "CREDENTIAL_UNREADABLE"
+
+
+class ModelError(MuxiError):
+    """The language model answered with an error or with nonsense; nothing of the turn was recorded."""
+
+    code = "MODEL_FAILED"
+
+
+class ModelUnavailableError(ModelError):
+    """The language model cannot be reached or is overloaded. Nothing of the turn was recorded; call again later."""
+
+    code = "MODEL_UNAVAILABLE"
+    retryable = True
+
+
+class ModelTimeoutError(ModelUnavailableError):
+    """The language model did not answer in time. Nothing of the turn was recorded; call again later."""
+
+    code = "MODEL_TIMEOUT"
 
 
 class StorageUnavailableError(MuxiError):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, insert, select
 
-from muxi_identity.arguments import check_message, check_session_id
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.access import Access
+from muxi_identity.context.credentials.service import Credentials
+from muxi_identity.context.memories.service import Memories
+from muxi_identity.context.preferences.service import Preferences
+from muxi_identity.context.sessions.service import Sessions
+from muxi_identity.context.synopsis.service import Synopses
+from muxi_identity.context.tasks.service import Tasks
+from muxi_identity.context.working.service import WorkingMemory
+from muxi_identity.conversation.chat import Conversation
 from muxi_identity.conversation.offline import OfflineResponder
 from muxi_identity.conversation.responder import Responder
-from muxi_identity.conversation.turn import Opening, close_turn, open_turn, read_session
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
 from muxi_identity.identity import people
@@ -23,22 +29,20 @@ from muxi_identity.identity.keys import BucketKey, key_beside
 from muxi_identity.identity.linking import OnConflict
 from muxi_identity.identity.lookup import Lookup, Reference
 from muxi_identity.identity.resolving import Resolver
-from muxi_identity.identity.running import ATTEMPTS, SYSTEM_CLOCK, Caller, Clock, Runner, identity_changed
+from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
 from muxi_identity.models import (
-    ChatReply,
     DeleteResult,
     IdentifierRecord,
     LinkResult,
     ResolvedUser,
-    SessionMessages,
     UnlinkResult,
     UserPage,
     UserRecord,
 )
 from muxi_identity.storage.database import Database
-from muxi_identity.storage.errors import ConstraintViolated, GuardRefused, RaceLost
+from muxi_identity.storage.errors import ConstraintViolated, RaceLost
 from muxi_identity.storage.sqlite import SqliteDatabase
 from muxi_identity.storage.tables import formations
 
@@ -64,7 +68,15 @@ class Formation:
         self._rules = config.identity.rules
         self._clock = clock
         self._responder: Responder = responder or OfflineResponder()
-        # Made when it is opened.
+        # Made when it is opened: one service for each kind of thing that belongs to a person.
+        self.sessions: Sessions
+        self.memories: Memories
+        self.working: WorkingMemory
+        self.preferences: Preferences
+        self.credentials: Credentials
+        self.tasks: Tasks
+        self.synopses: Synopses
+        self.conversation: Conversation
         self.cache: IdentityCache
         self._bucket: BucketKey
         self._lookup: Lookup
@@ -111,6 +123,15 @@ class Formation:
         )
         self._resolver = Resolver(self._runner, self._lookup)
         self._associator = Associator(self._runner, self._resolver)
+        access = Access(self._runner, self._resolver)
+        self.sessions = Sessions(access, config)
+        self.memories = Memories(access, config)
+        self.working = WorkingMemory(access, config)
+        self.preferences = Preferences(access)
+        self.credentials = Credentials(access, config, self._secret())
+        self.tasks = Tasks(access)
+        self.synopses = Synopses(access)
+        self.conversation = Conversation(access, config, self._responder)
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -288,69 +309,6 @@ class Formation:
         """
         parsed = parse_identifier(identifier, self._rules)
         return await self._runner.change(lambda tx: unlink(tx, parsed, force=force), caller)
-
-    # Conversation
-
-    async def chat(self, message: str, reference: Reference, session_id: str | None, caller: Caller) -> ChatReply:
-        """Answer one message of whoever ``reference`` means, and remember the turn, whole or not at all.
-
-        Raises:
-            UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
-            AmbiguousIdentifierError: Untyped, and several people have it.
-            InvalidRequestError: The message or the session id has the wrong shape or size.
-            IdentityChangedError: The identifier went to somebody else while the reply was computed, and the
-                responder cannot simply be asked again. Nothing was recorded.
-        """
-        check_message(message)
-        check_session_id(session_id)
-        fresh = False
-        for _ in range(ATTEMPTS):
-            answer, _created = await self._resolver.resolve(reference, create=True, caller=caller, fresh=fresh)
-            hit = answer.hit
-            assert hit is not None
-            try:
-                opening = await self._open_turn(hit, message, session_id)
-            except GuardRefused:
-                fresh = True  # nothing was computed yet: start again, around the cache
-                continue
-            response = await self._responder.respond(opening.turn)
-            try:
-                await self._runner.guarded_change(
-                    lambda tx, hit=hit, opening=opening, response=response: close_turn(  # type: ignore[misc]
-                        tx, hit, opening, response, self.config.session.max_messages
-                    ),
-                    caller,
-                )
-            except GuardRefused:
-                if not self._responder.restartable:
-                    break
-                fresh = True
-                continue
-            return ChatReply(
-                message={"role": "assistant", "content": response.text},
-                user_id=opening.user_id,
-                session_id=opening.session_id,
-                request_id=f"req_{secrets.token_hex(10)}",
-            )
-        raise identity_changed()
-
-    async def session_messages(self, reference: Reference, session_id: str) -> SessionMessages:
-        """Return what a session of the identifier ``reference`` holds.
-
-        Raises:
-            UserNotFoundError: Nobody has it.
-            SessionNotFoundError: It has no such session.
-        """
-        check_session_id(session_id)
-        hit = await self._resolver.existing(reference)
-        try:
-            return await self._runner.read(lambda tx: read_session(tx, hit, session_id))
-        except GuardRefused:
-            raise identity_changed() from None
-
-    async def _open_turn(self, hit: Hit, message: str, session_id: str | None) -> Opening:
-        idle = self.config.session.idle_timeout
-        return await self._runner.read(lambda tx: open_turn(tx, hit, message, session_id, idle))
 
 
 def _root_now(tx: Transaction, hit: Hit) -> int:

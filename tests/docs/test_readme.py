@@ -305,7 +305,7 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
         "identity.types.<type>.secret": "false",
         "identity.refuse.add": "none",
         "identity.refuse.allow": "none",
-        "llm.model": config.llm_model,
+        "llm.model": config.model.name,
     }
 
 

@@ -83,7 +83,7 @@ def test_defaults_are_those_of_the_design(load: Load, folder: Path) -> None:
     assert config.identity.match == "any"
     assert config.identity.rules == IdentifierRules(types=BUILT_IN_TYPES, max_per_user=100)
     assert config.session == SessionConfig(max_messages=50, idle_timeout=86400.0)
-    assert config.llm_model == "offline"
+    assert config.model.name == "offline"
     assert config.secret_key is None
 
 
@@ -133,7 +133,7 @@ llm: {model: offline}
     }
     assert rules.refuse >= {"test", "null"}
     assert rules.allow == {"guest"}
-    assert config.llm_model == "offline"
+    assert config.model.name == "offline"
     assert config.secret_key == Secret(KEY)
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import muxi_identity.conversation.offline as offline
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline import UNKNOWN, OfflineResponder
 from muxi_identity.conversation.responder import Message, Response, Turn
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from muxi_identity.context.facts import Fact
-from muxi_identity.context.message import Message
+from muxi_identity.context.memories.facts import Fact
+from muxi_identity.context.sessions.message import Message
 
 __all__ = ["Fact", "Message", "Responder", "Response", "Turn"]
 

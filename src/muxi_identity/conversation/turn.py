@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muxi_identity.context.guard import check_theirs, hold_theirs
-from muxi_identity.context.memory import add_facts, read_facts
-from muxi_identity.context.message import Message
-from muxi_identity.context.sessions import append_messages, current_session, new_session_id, read_messages
+from muxi_identity.context.memories.rows import FACT, NewMemory, add_memories, forget_keys, read_facts
+from muxi_identity.context.sessions.message import Message
+from muxi_identity.context.sessions.rows import append_messages, current_session, new_session_id, read_messages
 from muxi_identity.conversation.responder import Response, Turn
-from muxi_identity.errors import SessionNotFoundError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.models import SessionMessages, iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +37,6 @@ def open_turn(tx: Transaction, hit: Hit, message: str, session_id: str | None, i
     )
 
 
-def read_session(tx: Transaction, hit: Hit, session_id: str) -> SessionMessages:
-    """Return a session of the caller's identifier.
-
-    Raises:
-        SessionNotFoundError: It has none of that id.
-        GuardRefused: The identifier is not, or no longer, the member's.
-    """
-    check_theirs(tx, hit)
-    found = read_messages(tx, hit, session_id)
-    if not found:  # a session begins with a turn, so that none is ever empty
-        raise SessionNotFoundError("That identifier has no session of this id.", session_id=session_id)
-    return {
-        "session_id": session_id,
-        "messages": [{"role": each.role, "content": each.content, "created_at": iso(each.at or 0)} for each in found],
-        "count": len(found),
-        "has_more": False,
-    }
-
-
 def close_turn(tx: Transaction, hit: Hit, opening: Opening, response: Response, max_messages: int) -> None:
     """Record a turn: both messages and what was learned, or nothing of it.
 
@@ -68,4 +47,6 @@ def close_turn(tx: Transaction, hit: Hit, opening: Opening, response: Response, 
     hold_theirs(tx, hit)
     said = [Message("user", opening.turn.message), Message("assistant", response.text)]
     append_messages(tx, hit, opening.session_id, said, max_messages)
-    add_facts(tx, hit, response.learned)
+    learned = [fact for fact in response.learned if fact.value is not None]
+    add_memories(tx, hit, [NewMemory(fact.content, FACT, fact.key, fact.value) for fact in learned])
+    forget_keys(tx, hit, [(FACT, fact.key) for fact in response.learned if fact.value is None])

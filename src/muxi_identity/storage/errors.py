@@ -11,17 +11,26 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from muxi_identity.errors import ClientClosedError, StorageUnavailableError
 
+# Two transactions that write the same thing for the same member and identifier.
+_OWN_KEYS = {
+    "uq_sessions_key",
+    "uq_memories_key",
+    "uq_working_memory_key",
+    "uq_preferences_key",
+    "uq_credentials_key",
+}
 # SQLite names the columns of a broken unique key, PostgreSQL the constraint. These are the keys that somebody asks for.
 _SQLITE_UNIQUE = {
     "muxi_identifiers.formation_id, muxi_identifiers.bucket, muxi_identifiers.slot": "uq_identifiers_bucket_slot",
     "muxi_users.formation_id, muxi_users.public_id": "uq_users_public_id",
     "muxi_idempotency.formation_id, muxi_idempotency.key": "pk_idempotency",
     "muxi_formations.formation_id": "pk_formations",
-    "index 'uq_sessions_key'": "uq_sessions_key",
+    "muxi_synopses.formation_id, muxi_synopses.user_pk": "uq_synopses_user",
+    **{f"index '{name}'": name for name in _OWN_KEYS},
 }
 # Somebody else was quicker, or two transactions waited for each other and the server chose this one to give way:
 # the transaction is run again from its beginning.
-_RACES = {"pk_formations", "uq_identifiers_bucket_slot", "uq_sessions_key", "pk_idempotency"}
+_RACES = {"pk_formations", "uq_identifiers_bucket_slot", "pk_idempotency", "uq_synopses_user", *_OWN_KEYS}
 _RACE_STATES = {"40001", "40P01", "55P03"}
 _GOING_STATES = {"57P01", "57P02", "57P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}

@@ -28,4 +28,6 @@ class AsyncConversationCalls(AsyncCalls):
         Your budget is $5,000.
         """
         formation = await self._formation()
-        return await formation.chat(message, formation.parse(self._given(user_id)), session_id, self._caller("chat"))
+        return await formation.conversation.chat(
+            message, formation.parse(self._given(user_id)), session_id, self._caller("chat")
+        )

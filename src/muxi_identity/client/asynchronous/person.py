@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from muxi_identity.client.asynchronous.conversation import AsyncConversationCalls
+from muxi_identity.client.asynchronous.credentials import AsyncCredentialCalls
 from muxi_identity.client.asynchronous.identity import AsyncIdentityCalls
+from muxi_identity.client.asynchronous.memories import AsyncMemoryCalls
+from muxi_identity.client.asynchronous.preferences import AsyncPreferenceCalls
 from muxi_identity.client.asynchronous.sessions import AsyncSessionCalls
+from muxi_identity.client.asynchronous.tasks import AsyncTaskCalls
 
 
-class AsyncPersonCalls(AsyncIdentityCalls, AsyncConversationCalls, AsyncSessionCalls):
+class AsyncPersonCalls(
+    AsyncIdentityCalls,
+    AsyncConversationCalls,
+    AsyncSessionCalls,
+    AsyncMemoryCalls,
+    AsyncPreferenceCalls,
+    AsyncCredentialCalls,
+    AsyncTaskCalls,
+):
     """All of them together."""

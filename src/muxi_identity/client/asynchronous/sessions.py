@@ -26,4 +26,4 @@ class AsyncSessionCalls(AsyncCalls):
         2
         """
         formation = await self._formation()
-        return await formation.session_messages(formation.parse(self._given(user_id)), session_id)
+        return await formation.sessions.messages(formation.parse(self._given(user_id)), session_id)

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.synchronous.conversation import ConversationCalls
+from muxi_identity.client.synchronous.credentials import CredentialCalls
 from muxi_identity.client.synchronous.identity import IdentityCalls
+from muxi_identity.client.synchronous.memories import MemoryCalls
+from muxi_identity.client.synchronous.preferences import PreferenceCalls
 from muxi_identity.client.synchronous.sessions import SessionCalls
+from muxi_identity.client.synchronous.tasks import TaskCalls
 
 
-class PersonCalls(IdentityCalls, ConversationCalls, SessionCalls):
+class PersonCalls(
+    IdentityCalls, ConversationCalls, SessionCalls, MemoryCalls, PreferenceCalls, CredentialCalls, TaskCalls
+):
     """All of them together."""
 
     _async: AsyncPersonCalls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.leads import Lead
 from muxi_identity.conversation.offline.recall import NAME, NOTE, held, is_given_name, relation_key
 from muxi_identity.conversation.offline.statements import SUPERLATIVE, read_statement, retract, state, tidy

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.leads import ABOUT_ME, without_courtesy, without_wrapping
 from muxi_identity.conversation.offline.recall import NAME, NOTE, find_thing, held, mentions, relation_key
 from muxi_identity.conversation.offline.statements import MEASURES, is_thing, read_statement, tidy

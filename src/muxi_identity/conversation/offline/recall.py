@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.wording import fold, squeeze, value_words
 
 NAME = "name"

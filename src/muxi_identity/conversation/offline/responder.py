@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.clauses import ALSO_ASKED, ASIDE, clauses
 from muxi_identity.conversation.offline.corrections import (
     amend,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from muxi_identity.context.facts import Fact
+from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.recall import NAME, held, relation_key
 from muxi_identity.conversation.offline.verbs import PLURAL, Relation, read_relation, without_subject
 from muxi_identity.conversation.offline.wording import MAX_VALUE, fold, shape, unstop, value_words, vocabulary

@@ -10,7 +10,8 @@ class Fact:
     """One durable statement about a person.
 
     ``key`` is the folded attribute that a later statement replaces (``"budget"``), ``value`` what was said of it
-    (``"$5,000"``), ``content`` the statement as a sentence (``"My budget is $5,000"``). ``value=None`` retracts.
+    (``"$5,000"``), ``content`` the statement as a sentence (``"My budget is $5,000"``). ``value=None`` retracts: what
+    was said of the key is deleted.
     """
 
     key: str

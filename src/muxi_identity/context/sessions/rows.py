@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.sql import ColumnElement
 
-from muxi_identity.context.message import Message
+from muxi_identity.context.sessions.message import Message
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import messages, sessions

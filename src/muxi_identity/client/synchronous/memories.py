@@ -1,0 +1,15 @@
+"""Memory: what is known of a person for good, what went on lately, and the synopsis of both.
+
+Made by scripts/generate_sync.py from the module of the same name in client/asynchronous.
+"""
+
+from __future__ import annotations
+
+from muxi_identity.client.asynchronous.memories import AsyncMemoryCalls
+from muxi_identity.client.blocking import BlockingCalls
+
+
+class MemoryCalls(BlockingCalls):
+    """Memory: what is known of a person for good, what went on lately, and the synopsis of both."""
+
+    _async: AsyncMemoryCalls

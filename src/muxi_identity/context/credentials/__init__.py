@@ -1,0 +1,1 @@
+"""Credentials: encrypted at rest, shown by a preview, handed out by name."""

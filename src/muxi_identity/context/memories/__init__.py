@@ -1,0 +1,1 @@
+"""Persistent memory: what is known of a person for good."""

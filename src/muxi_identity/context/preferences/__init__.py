@@ -1,0 +1,1 @@
+"""Preferences: values by key that follow the person."""

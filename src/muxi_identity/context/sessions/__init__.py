@@ -1,0 +1,1 @@
+"""Sessions: one conversation in one channel, with its messages and its context."""

@@ -1,0 +1,1 @@
+"""The synopsis: a short description of a person, made from memories and preferences."""

@@ -1,0 +1,1 @@
+"""Working memory: what went on lately across a person's sessions."""

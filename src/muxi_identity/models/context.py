@@ -1,0 +1,211 @@
+"""What follows the person, and what stays with its session."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Audience = Literal["private", "shared"]
+"""Who reads a conversation: the person alone, or others too. In the second, only what is marked shareable is used."""
+
+
+class SessionRecord(TypedDict):
+    """One session of one identifier.
+
+    ``active``: a call without a session id would go on with it. ``channel`` is the type of the identifier that it was
+    held under, None where that has no type or the session was held under the public id. ``context`` holds the keys
+    and values of this conversation.
+    """
+
+    session_id: str
+    channel: str | None
+    audience: Audience
+    active: bool
+    message_count: int
+    context: dict[str, Any]
+    created_at: str
+    last_activity: str
+
+
+class SessionPage(TypedDict):
+    """A page of sessions, the last active first. Pass ``next_cursor`` for the next one; None ends the list."""
+
+    sessions: list[SessionRecord]
+    count: int
+    next_cursor: str | None
+
+
+class SessionMessage(TypedDict):
+    """One message: ``role`` is ``"user"``, ``"assistant"``, ``"system"`` or ``"tool"``."""
+
+    role: str
+    content: str
+    created_at: str
+
+
+class SessionMessages(TypedDict):
+    """A page of one session's messages, oldest first.
+
+    ``has_more`` is true where older ones were left out; ``next_cursor`` brings them.
+    """
+
+    session_id: str
+    messages: list[SessionMessage]
+    count: int
+    has_more: bool
+    next_cursor: str | None
+
+
+class RestoreResult(TypedDict):
+    """How many messages a session was given back, and how many were dropped because it keeps no more."""
+
+    session_id: str
+    messages_loaded: int
+    messages_dropped: int
+    message: str
+
+
+class ClearResult(TypedDict):
+    """What was cleared."""
+
+    messages_cleared: int
+    sessions_cleared: int
+
+
+class MemoryRecord(TypedDict):
+    """One memory of a person.
+
+    ``key`` is the attribute that it is about, None where it is about none. ``score`` is set in search results: from
+    0 to 1, relevance and recency together.
+    """
+
+    memory_id: str
+    type: str
+    key: str | None
+    content: str
+    value: str | None
+    metadata: dict[str, Any]
+    shareable: bool
+    created_at: str
+    updated_at: str
+    score: float | None
+
+
+class MemoryPage(TypedDict):
+    """A page of memories, the last changed first. Pass ``next_cursor`` for the next one; None ends the list."""
+
+    memories: list[MemoryRecord]
+    count: int
+    next_cursor: str | None
+
+
+class WorkingItem(TypedDict):
+    """Something that went on lately: ``kind`` is ``"fact"``, ``"topic"`` or ``"summary"``."""
+
+    kind: str
+    content: str
+    shareable: bool
+    created_at: str
+    expires_at: str
+
+
+class Synopsis(TypedDict):
+    """A short description of a person. ``built_at`` is None where nothing is known yet."""
+
+    muxi_user_id: str
+    text: str
+    built_at: str | None
+
+
+class PreferenceRecord(TypedDict):
+    """One preference. ``channel`` is the type of the identifier that it was set through, None where that has none."""
+
+    key: str
+    value: Any
+    shareable: bool
+    channel: str | None
+    created_at: str
+    updated_at: str
+
+
+class CredentialRecord(TypedDict):
+    """A credential without its secret: ``preview`` shows enough to tell one from another."""
+
+    credential_id: str
+    service: str
+    name: str
+    preview: str
+    created_at: str
+    updated_at: str
+
+
+class CredentialService(TypedDict):
+    """A service that people of this formation have credentials for, and how many."""
+
+    service: str
+    count: int
+
+
+class TaskRecord(TypedDict):
+    """A scheduled task.
+
+    ``kind`` is ``"cron"`` or ``"once"``, ``status`` ``"active"``, ``"paused"`` or ``"finished"``.
+    """
+
+    task_id: str
+    muxi_user_id: str
+    kind: str
+    schedule: str
+    timezone: str
+    message: str
+    status: str
+    next_run_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class TaskPage(TypedDict):
+    """A page of tasks, newest first. Pass ``next_cursor`` for the next one; None ends the list."""
+
+    tasks: list[TaskRecord]
+    count: int
+    next_cursor: str | None
+
+
+class TaskRun(TypedDict):
+    """One run of a task.
+
+    ``status`` is ``"running"``, ``"succeeded"``, ``"failed"`` (``error`` holds the code) or ``"lost"``: the worker
+    died, and another run followed. ``missed`` is how many earlier runs it stands for, which came due while nobody
+    worked. ``attempt`` counts from 1.
+    """
+
+    run_id: str
+    task_id: str
+    muxi_user_id: str
+    due_at: str
+    started_at: str
+    finished_at: str | None
+    status: str
+    attempt: int
+    missed: int
+    session_id: str | None
+    request_id: str | None
+    reply: str | None
+    error: str | None
+
+
+class TaskRunPage(TypedDict):
+    """A page of runs, newest first. Pass ``next_cursor`` for the next one; None ends the list."""
+
+    runs: list[TaskRun]
+    count: int
+    next_cursor: str | None
+
+
+class RecordedTurn(TypedDict):
+    """What :meth:`record_turn` kept of a turn."""
+
+    muxi_user_id: str
+    session_id: str
+    messages_recorded: int
+    memory_ids: list[str]
