@@ -5,7 +5,8 @@ from muxi_identity.client.synchronous import Channel, FormationClient
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.facts import Fact
 from muxi_identity.context.sessions.message import Message
-from muxi_identity.conversation.responder import Responder, Response, Turn
+from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
+from muxi_identity.conversation.tools import TurnTools
 from muxi_identity.errors import (
     AmbiguousIdentifierError,
     AudienceMismatchError,
@@ -63,6 +64,7 @@ from muxi_identity.models import (
     TaskRun,
     TaskRunPage,
     UnlinkResult,
+    UserContext,
     UserPage,
     UserRecord,
     WorkingItem,
@@ -124,6 +126,7 @@ __all__ = [
     "SessionPage",
     "SessionRecord",
     "StorageUnavailableError",
+    "StreamingResponder",
     "Synopsis",
     "TaskNotFoundError",
     "TaskPage",
@@ -132,7 +135,9 @@ __all__ = [
     "TaskRunPage",
     "TooLargeError",
     "Turn",
+    "TurnTools",
     "UnlinkResult",
+    "UserContext",
     "UserExistsError",
     "UserNotFoundError",
     "UserPage",

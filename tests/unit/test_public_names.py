@@ -64,6 +64,7 @@ PUBLIC = [
     "SessionPage",
     "SessionRecord",
     "StorageUnavailableError",
+    "StreamingResponder",
     "Synopsis",
     "TaskNotFoundError",
     "TaskPage",
@@ -72,7 +73,9 @@ PUBLIC = [
     "TaskRunPage",
     "TooLargeError",
     "Turn",
+    "TurnTools",
     "UnlinkResult",
+    "UserContext",
     "UserExistsError",
     "UserNotFoundError",
     "UserPage",
@@ -171,4 +174,4 @@ def test_what_blocks_is_no_coroutine_and_the_other_way_round() -> None:
 
 def signature(kind: type, name: str) -> str:
     """What a caller passes and gets, with the asynchronous names read as the synchronous ones."""
-    return str(inspect.signature(getattr(kind, name))).replace("Async", "")
+    return str(inspect.signature(getattr(kind, name))).replace("Async", "").replace("BlockingClient", "FormationClient")

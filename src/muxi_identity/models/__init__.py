@@ -24,6 +24,7 @@ from muxi_identity.models.context import (
     TaskRecord,
     TaskRun,
     TaskRunPage,
+    UserContext,
     WorkingItem,
 )
 from muxi_identity.models.identity import (
@@ -64,6 +65,7 @@ __all__ = [
     "TaskRun",
     "TaskRunPage",
     "UnlinkResult",
+    "UserContext",
     "UserPage",
     "UserRecord",
     "WorkingItem",

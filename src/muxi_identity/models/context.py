@@ -209,3 +209,16 @@ class RecordedTurn(TypedDict):
     session_id: str
     messages_recorded: int
     memory_ids: list[str]
+
+
+class UserContext(dict[str, Any]):
+    """What is known of a person, as a conversation may use it. A dict that prints as text for a prompt.
+
+    ``{"muxi_user_id", "session_id", "audience", "synopsis": str, "preferences": {key: value},
+    "memories": [MemoryRecord], "working_memory": [WorkingItem], "credentials": [{"service", "name"}],
+    "tasks": [TaskRecord], "session_context": {key: value}, "messages": [SessionMessage]}``
+
+    ``messages`` are those of this session alone, oldest first. For a shared audience, ``memories``, ``preferences``
+    and ``working_memory`` hold only what is marked shareable, the synopsis is made from that alone, and
+    ``credentials`` and ``tasks`` are empty.
+    """

@@ -1,4 +1,4 @@
-"""Memory: what is known of a person for good, what went on lately, and the synopsis of both."""
+"""Persistent memory: what is known of a person for good, and the synopsis of it."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from muxi_identity.client.asynchronous.base import AsyncCalls
 
 
 class AsyncMemoryCalls(AsyncCalls):
-    """Memory: what is known of a person for good, what went on lately, and the synopsis of both."""
+    """Persistent memory: what is known of a person for good, and the synopsis of it."""

@@ -1,4 +1,4 @@
-"""Memory: what is known of a person for good, what went on lately, and the synopsis of both.
+"""Persistent memory: what is known of a person for good, and the synopsis of it.
 
 Made by scripts/generate_sync.py from the module of the same name in client/asynchronous.
 """
@@ -10,6 +10,6 @@ from muxi_identity.client.blocking import BlockingCalls
 
 
 class MemoryCalls(BlockingCalls):
-    """Memory: what is known of a person for good, what went on lately, and the synopsis of both."""
+    """Persistent memory: what is known of a person for good, and the synopsis of it."""
 
     _async: AsyncMemoryCalls
