@@ -25,7 +25,21 @@ def hold_theirs(tx: Transaction, hit: Hit, *, alone: bool = False) -> None:
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
-    _check(tx, hit, lock=tx.database.lock_rows, alone=alone)
+    if not tx.database.lock_rows:  # nobody else writes meanwhile
+        check_theirs(tx, hit)
+        return
+    by_public_id = hit.identifier_pk is None
+    user = select(users.c.pk).where(tx.users_where(users.c.pk == hit.member_pk))
+    held = user.with_for_update(read=not (alone and by_public_id), key_share=True)
+    if tx.connection.execute(held).scalar() is None:
+        raise GuardRefused
+    if by_public_id:
+        return
+    identifier = select(identifiers.c.pk).where(_is_theirs(tx, hit))
+    # FOR SHARE, or FOR NO KEY UPDATE: the foreign keys of rows that are written meanwhile wait for neither.
+    held = identifier.with_for_update(read=not alone, key_share=alone)
+    if tx.connection.execute(held).scalar() is None:
+        raise GuardRefused
 
 
 def check_theirs(tx: Transaction, hit: Hit) -> str:
