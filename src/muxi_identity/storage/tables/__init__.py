@@ -2,9 +2,11 @@
 
 from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
 from muxi_identity.storage.tables.context import (
+    DIGEST,
     OWNED_TABLES,
     credentials,
     memories,
+    memory_words,
     messages,
     preferences,
     sessions,
@@ -16,6 +18,7 @@ from muxi_identity.storage.tables.context import (
 from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
 
 __all__ = [
+    "DIGEST",
     "OWNED_TABLES",
     "credentials",
     "formations",
@@ -24,6 +27,7 @@ __all__ = [
     "identifiers",
     "key_sequence",
     "memories",
+    "memory_words",
     "merges",
     "messages",
     "metadata",
