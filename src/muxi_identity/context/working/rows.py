@@ -61,7 +61,7 @@ def add_items(tx: Transaction, hit: Hit, items: Sequence[NewItem], *, ttl: float
         }
         for pk, (kind, content) in zip(tx.new_keys(len(keys)), keys, strict=True)
     ]
-    insert = insert_into(tx.database.dialect, working_memory).values(rows)
+    insert = insert_into(tx.database.dialect, working_memory)
     tx.connection.execute(
         insert.on_conflict_do_update(
             index_elements=[
@@ -72,7 +72,8 @@ def add_items(tx: Transaction, hit: Hit, items: Sequence[NewItem], *, ttl: float
                 working_memory.c.content,
             ],
             set_={name: insert.excluded[name] for name in ("shareable", "created_at", "expires_at")},
-        )
+        ),
+        rows,
     )
     _trim(tx, hit, max_items)
 
@@ -133,7 +134,7 @@ def clear_items(tx: Transaction, hit: Hit) -> int:
             working_memory.c.formation_id == tx.formation_id, working_memory.c.user_pk.in_(members_of(tx, hit))
         )
     ).rowcount
-    tx.erased = True
+    tx.erased |= gone > 0
     return gone
 
 
