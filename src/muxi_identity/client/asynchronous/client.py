@@ -13,7 +13,7 @@ from muxi_identity.client.operations import Given, checked_flag, checked_mode
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
-from muxi_identity.conversation.worker import OnRun
+from muxi_identity.conversation.shift import OnRun
 from muxi_identity.formation import Formation
 from muxi_identity.identity.linking import OnConflict
 from muxi_identity.models import (

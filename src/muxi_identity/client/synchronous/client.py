@@ -12,7 +12,7 @@ from muxi_identity.client.blocking import BlockingClient
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous.channel import Channel
 from muxi_identity.client.synchronous.person import PersonCalls
-from muxi_identity.conversation.worker import OnRun
+from muxi_identity.conversation.shift import OnRun
 from muxi_identity.identity.linking import OnConflict
 from muxi_identity.models import (
     CredentialRotation,

@@ -179,8 +179,6 @@ class Sessions:
             )
             context = merge_context(tx, session, given)
             write_context(tx, session, write_json("the session's context", context, MAX_CONTEXT))
-            if any(value is None for value in given.values()):
-                tx.erased = True
             return context
 
         return await self._access.write(reference, work, caller)

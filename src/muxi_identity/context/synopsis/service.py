@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from muxi_identity.arguments import is_storable
 from muxi_identity.context.access import Access
 from muxi_identity.context.memories.facts import Fact
 from muxi_identity.context.memories.rows import members_cte, read_facts
@@ -66,15 +67,15 @@ class Synopses:
         kept = read.kept
         if kept.text is not None and kept.built_at is not None:
             return {"muxi_user_id": kept.public_id, "text": kept.text, "built_at": iso(kept.built_at)}
-        text = describe(read.facts, read.notes, read.preferences)
-        if not text:
+        draft = describe(read.facts, read.notes, read.preferences)
+        if not draft:
             return {"muxi_user_id": kept.public_id, "text": "", "built_at": None}
         try:
-            text = text if self._writer is None else await self._writer.write(text, read.facts, read.preferences)
+            text = draft if self._writer is None else await self._writer.write(draft, read.facts, read.preferences)
         except ModelError:
             now = self._access.runner.clock.now()  # nothing is kept: the next call asks again
-            return {"muxi_user_id": kept.public_id, "text": text, "built_at": iso(now)}
-        text = text.strip()[:MAX_WRITTEN]
+            return {"muxi_user_id": kept.public_id, "text": draft, "built_at": iso(now)}
+        text = (text.strip()[:MAX_WRITTEN] or draft) if is_storable(text) else draft
 
         def work(tx: Transaction, hit: Hit) -> str:
             keep(tx, hit, kept, text)
