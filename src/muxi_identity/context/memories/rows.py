@@ -34,8 +34,8 @@ from muxi_identity.context.synopsis.rows import raise_revision, raise_revisions
 from muxi_identity.context.working.rows import clear_items, forget_items
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import DIGEST, key_sequence, memories, memory_words, owner_apart
-from muxi_identity.storage.upserts import insert_into
+from muxi_identity.storage.tables import DIGEST, memories, memory_words, owner_apart
+from muxi_identity.storage.upserts import upsert
 
 FACT = "fact"
 MAX_FACTS = 200
@@ -116,12 +116,11 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
     if not different:
         return []
     raise_revision(tx, hit)
-    draws_itself = tx.database.dialect == "postgresql"  # a key for each row, without a trip of its own
-    keys = [] if draws_itself else tx.new_keys(len(different))
+    keys = tx.new_keys(len(different))
     rows = [
         {
             "formation_id": tx.formation_id,
-            "pk": key_sequence.next_value() if draws_itself else keys[number],
+            "pk": keys[number],
             "user_pk": hit.member_pk,
             "identifier_pk": hit.identifier_pk,
             "memory_id": new_memory_id(),
@@ -138,11 +137,8 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
         # In one order, so that no two transactions wait for each other.
         for number, ((_, key), each) in enumerate(sorted(different.items()))
     ]
-    insert = insert_into(tx.database.dialect, memories).values(rows)
-    upsert = insert.on_conflict_do_update(
-        index_elements=_OWN_KEY, set_={name: insert.excluded[name] for name in _REPLACED}
-    )
-    return tx.connection.execute(upsert.returning(*memories.c)).all()
+    statement = upsert(tx.database.dialect, memories, _OWN_KEY, _REPLACED).returning(*memories.c)
+    return tx.connection.execute(statement, rows).all()
 
 
 def write_metadata(metadata: Mapping[str, Any] | None) -> str | None:

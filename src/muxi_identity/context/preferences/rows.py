@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, delete, func, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from muxi_identity.arguments import MAX_KEY, check_text, write_json
 from muxi_identity.context.person import members_of
@@ -19,9 +18,18 @@ from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import PreferenceRecord, iso
 from muxi_identity.storage.tables import identifiers, preferences
+from muxi_identity.storage.upserts import upsert
 
 MAX_VALUE = 8_000  # characters of JSON
 MAX_PREFERENCES = 1_000  # of one member
+_OWN_KEY = (
+    preferences.c.formation_id,
+    preferences.c.user_pk,
+    # A constant, as the index has it: a parameter would not be known for the same.
+    func.coalesce(preferences.c.identifier_pk, literal_column("0")),
+    preferences.c.key,
+)
+_REPLACED = ("value", "shareable", "updated_at")
 
 
 def preference_key(key: object) -> str:
@@ -82,35 +90,21 @@ def set_preferences(tx: Transaction, hit: Hit, values: Mapping[str, Any], sharea
     written = dict(write_preference(key, value) for key, value in values.items())
     if not written:
         return
-    dialect = postgresql if tx.database.dialect == "postgresql" else sqlite
-    insert = dialect.insert(preferences).values(
-        [
-            {
-                "formation_id": tx.formation_id,
-                "pk": pk,
-                "user_pk": hit.member_pk,
-                "identifier_pk": hit.identifier_pk,
-                "key": key,
-                "value": value,
-                "shareable": shareable,
-                "created_at": tx.now,
-                "updated_at": tx.now,
-            }
-            for pk, (key, value) in zip(tx.new_keys(len(written)), sorted(written.items()), strict=True)
-        ]
-    )
-    tx.connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[
-                preferences.c.formation_id,
-                preferences.c.user_pk,
-                # A constant, as the index has it: a parameter would not be known for the same.
-                func.coalesce(preferences.c.identifier_pk, literal_column("0")),
-                preferences.c.key,
-            ],
-            set_={name: insert.excluded[name] for name in ("value", "shareable", "updated_at")},
-        )
-    )
+    rows = [
+        {
+            "formation_id": tx.formation_id,
+            "pk": pk,
+            "user_pk": hit.member_pk,
+            "identifier_pk": hit.identifier_pk,
+            "key": key,
+            "value": value,
+            "shareable": shareable,
+            "created_at": tx.now,
+            "updated_at": tx.now,
+        }
+        for pk, (key, value) in zip(tx.new_keys(len(written)), sorted(written.items()), strict=True)
+    ]
+    tx.connection.execute(upsert(tx.database.dialect, preferences, _OWN_KEY, _REPLACED), rows)
     mine = and_(preferences.c.formation_id == tx.formation_id, preferences.c.user_pk == hit.member_pk)
     if tx.connection.execute(select(func.count()).select_from(preferences).where(mine)).scalar_one() > MAX_PREFERENCES:
         raise TooLargeError(

@@ -14,10 +14,19 @@ from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import WorkingItem, iso
 from muxi_identity.storage.tables import working_memory
-from muxi_identity.storage.upserts import insert_into
+from muxi_identity.storage.upserts import upsert
 
 KINDS = ("fact", "topic", "summary")
 MAX_CONTENT = 300  # characters
+_OWN_KEY = (
+    working_memory.c.formation_id,
+    working_memory.c.user_pk,
+    # A constant, as the index has it: a parameter would not be known for the same.
+    func.coalesce(working_memory.c.identifier_pk, literal_column("0")),
+    working_memory.c.kind,
+    working_memory.c.content,
+)
+_REFRESHED = ("shareable", "created_at", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +70,7 @@ def add_items(tx: Transaction, hit: Hit, items: Sequence[NewItem], *, ttl: float
         }
         for pk, (kind, content) in zip(tx.new_keys(len(keys)), keys, strict=True)
     ]
-    insert = insert_into(tx.database.dialect, working_memory)
-    tx.connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[
-                working_memory.c.formation_id,
-                working_memory.c.user_pk,
-                literal_column("coalesce(identifier_pk, 0)"),
-                working_memory.c.kind,
-                working_memory.c.content,
-            ],
-            set_={name: insert.excluded[name] for name in ("shareable", "created_at", "expires_at")},
-        ),
-        rows,
-    )
+    tx.connection.execute(upsert(tx.database.dialect, working_memory, _OWN_KEY, _REFRESHED), rows)
     _trim(tx, hit, max_items)
 
 
