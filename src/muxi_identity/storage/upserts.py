@@ -18,7 +18,7 @@ def insert_into(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert
 def upsert(
     dialect: str, table: Table, own_key: tuple[Any, ...], replaced: tuple[str, ...]
 ) -> postgresql.Insert | sqlite.Insert:
-    """Return an INSERT that puts the columns ``replaced`` of a row of the same ``own_key`` in the place of the old ones.
+    """Return an INSERT that puts the columns ``replaced`` of a row of the same ``own_key`` in place of the old ones.
 
     To be executed with a list of rows. Made once for each table: to make it takes longer than to run it.
     """
