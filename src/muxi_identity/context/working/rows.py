@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import FromClause, Select, delete, func, literal_column, select
+from sqlalchemy import FromClause, Select, delete, func, literal_column, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.context.person import members_of
@@ -148,18 +148,24 @@ def forget_items(tx: Transaction, hit: Hit, contents: Iterable[str]) -> None:
 
 
 def _trim(tx: Transaction, hit: Hit, max_items: int) -> None:
+    table = working_memory
     beyond = (
-        select(working_memory.c.pk)
-        .where(_of_member(tx, hit), working_memory.c.expires_at > tx.now)
-        .order_by(working_memory.c.created_at.desc(), working_memory.c.pk.desc())
+        select(table.c.pk, table.c.created_at)
+        .where(_of_member(tx, hit), table.c.expires_at > tx.now)
+        .order_by(table.c.created_at.desc(), table.c.pk.desc())
         .offset(max_items)
     )
-    tx.connection.execute(
-        delete(working_memory).where(
+    # What another transaction holds is left to it: two that kept items and waited for what the other one trims would
+    # wait in a circle. The time is compared too, since what was kept again meanwhile is among the newest.
+    gone = (
+        select(table.c.pk)
+        .where(
             _of_member(tx, hit),
-            (working_memory.c.expires_at <= tx.now) | working_memory.c.pk.in_(beyond),
+            (table.c.expires_at <= tx.now) | tuple_(table.c.pk, table.c.created_at).in_(beyond),
         )
+        .with_for_update(skip_locked=True)
     )
+    tx.connection.execute(delete(table).where(table.c.formation_id == tx.formation_id, table.c.pk.in_(gone)))
 
 
 def _of_member(tx: Transaction, hit: Hit) -> ColumnElement[bool]:
