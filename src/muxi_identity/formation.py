@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
+from muxi_identity.context.export.service import Exports
 from muxi_identity.context.memories.service import Memories
 from muxi_identity.context.preferences.service import Preferences
 from muxi_identity.context.sessions.service import Sessions
@@ -17,23 +18,30 @@ from muxi_identity.context.synopsis.service import Synopses
 from muxi_identity.context.tasks.service import Tasks
 from muxi_identity.context.working.service import WorkingMemory
 from muxi_identity.conversation.chat import Conversation
+from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.offline import OfflineResponder
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
+from muxi_identity.events.callbacks import Callbacks, OnEvent
+from muxi_identity.events.delivery import Deliveries, subscription_of
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
 from muxi_identity.identity import people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import Hit, IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.erasing import count_what_goes, delete_user
 from muxi_identity.identity.keys import BucketKey, key_beside
+from muxi_identity.identity.link_codes import LinkCodes
 from muxi_identity.identity.linking import OnConflict
 from muxi_identity.identity.lookup import Lookup, Reference
 from muxi_identity.identity.resolving import Resolver
 from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
+from muxi_identity.identity.subscriptions import Subscriptions
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
 from muxi_identity.models import (
     DeleteResult,
+    EventPayload,
     IdentifierRecord,
     LinkResult,
     ResolvedUser,
@@ -62,12 +70,14 @@ class Formation:
         database: Database,
         responder: Responder | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        on_event: OnEvent | None = None,
     ) -> None:
         self.config = config
         self.database = database
         self._rules = config.identity.rules
         self._clock = clock
         self._responder: Responder = responder or OfflineResponder()
+        self._callbacks = None if on_event is None else Callbacks(on_event)
         # Made when it is opened: one service for each kind of thing that belongs to a person.
         self.sessions: Sessions
         self.memories: Memories
@@ -76,6 +86,9 @@ class Formation:
         self.credentials: Credentials
         self.tasks: Tasks
         self.synopses: Synopses
+        self.exports: Exports
+        self.link_codes: LinkCodes
+        self.events: Deliveries
         self.conversation: Conversation
         self.cache: IdentityCache
         self._bucket: BucketKey
@@ -119,7 +132,17 @@ class Formation:
             SqlitePoll(database, config.id, self.cache) if isinstance(database, SqliteDatabase) else OneProcess()
         )
         self._runner = Runner(
-            database, config.id, self.cache, self._bucket, self._rules, config.identity.match, self._clock
+            database,
+            config.id,
+            self.cache,
+            self._bucket,
+            self._rules,
+            config.identity.match,
+            self._clock,
+            subscriptions=Subscriptions(
+                [subscription_of(each) for each in config.webhooks], heard=self._callbacks is not None
+            ),
+            committed=self._tell,
         )
         self._resolver = Resolver(self._runner, self._lookup)
         self._associator = Associator(self._runner, self._resolver)
@@ -131,7 +154,15 @@ class Formation:
         self.credentials = Credentials(access, config, self._secret())
         self.tasks = Tasks(access)
         self.synopses = Synopses(access)
-        self.conversation = Conversation(access, config, self._responder)
+        self.exports = Exports(access)
+        self.link_codes = LinkCodes(self._runner, self._resolver)
+        self.events = Deliveries(self._runner, config.webhooks)
+        self.conversation = Conversation(access, config, self._responder, Commands(self.link_codes, config))
+
+    def _tell(self, events: Sequence[EventPayload]) -> None:
+        self.events.wake()
+        if self._callbacks is not None:
+            self._callbacks.tell(events)
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -163,7 +194,10 @@ class Formation:
 
     async def close(self) -> None:
         """Let what was begun end, and close the connections."""
+        await self.events.stop()
         await self._runner.finish()
+        if self._callbacks is not None:
+            await self._callbacks.stop()
         await self._coherence.stop()
         await self._lookup.close()
         await self.database.close()
@@ -247,16 +281,20 @@ class Formation:
         """
         return await self._runner.read(lambda tx: people.list_users(tx, limit, cursor))
 
-    async def delete_user(self, reference: Reference, *, include_merged: bool, caller: Caller) -> DeleteResult:
-        """Delete a person with everything that is theirs.
+    async def delete_user(
+        self, reference: Reference, *, include_merged: bool, dry_run: bool, caller: Caller
+    ) -> DeleteResult:
+        """Delete a person with everything that is theirs; in a dry run, only say what would go.
 
         Raises:
             UserNotFoundError: Nobody.
-            MergeConflictError: Others are merged into it and ``include_merged`` is false.
+            MergeConflictError: Others are merged into it and ``include_merged`` is false (not in a dry run).
         """
         hit = await self._resolver.existing(reference)
+        if dry_run:
+            return await self._runner.read(lambda tx: count_what_goes(tx, _root_now(tx, hit)))
         return await self._runner.change(
-            lambda tx: people.delete_user(tx, _root_now(tx, hit), include_merged=include_merged), caller
+            lambda tx: delete_user(tx, _root_now(tx, hit), include_merged=include_merged), caller
         )
 
     async def identifiers_of(self, reference: Reference) -> list[IdentifierRecord]:

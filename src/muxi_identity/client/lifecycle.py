@@ -16,6 +16,7 @@ from typing import Any
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
+from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.formation import Formation
 from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
@@ -83,8 +84,12 @@ class Lifecycle:
         responder: Responder | None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
+        if on_event is not None and not callable(on_event):
+            raise InvalidRequestError("on_event must be a function that takes one event.")
         self.config = config
+        self._on_event = on_event
         self.open_formation: Formation | None = None
         self._responder = responder
         self._clock = clock
@@ -115,7 +120,13 @@ class Lifecycle:
             self._refuse_closed()
             if self.open_formation is None:
                 database = make_database(self.config.database, durable=self._folder is None)
-                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
+                formation = Formation(
+                    self.config,
+                    database=database,
+                    responder=self._responder,
+                    clock=self._clock,
+                    on_event=self._on_event,
+                )
                 await formation.open()
                 self.open_formation = formation
             formation = self.open_formation

@@ -7,6 +7,7 @@ import secrets
 from muxi_identity.arguments import check_message, check_session_id
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
+from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.conversation.turn import Opening, close_turn, open_turn
 from muxi_identity.identity.cache import Hit
@@ -19,8 +20,9 @@ from muxi_identity.storage.errors import GuardRefused
 class Conversation:
     """Speaks with the people of one formation."""
 
-    def __init__(self, access: Access, config: FormationConfig, responder: Responder) -> None:
+    def __init__(self, access: Access, config: FormationConfig, responder: Responder, commands: Commands) -> None:
         self._access = access
+        self._commands = commands
         self._runner = access.runner
         self._config = config
         self._responder = responder
@@ -37,6 +39,8 @@ class Conversation:
         """
         check_message(message)
         check_session_id(session_id)
+        if (told := await self._commands.answer_command(message, reference, session_id, caller)) is not None:
+            return told
         fresh = False
         for _ in range(ATTEMPTS):
             answer, _created = await self._access.resolver.resolve(reference, create=True, caller=caller, fresh=fresh)

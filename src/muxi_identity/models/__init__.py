@@ -27,6 +27,16 @@ from muxi_identity.models.context import (
     UserContext,
     WorkingItem,
 )
+from muxi_identity.models.events import (
+    EVENT_TYPES,
+    TASK_RUN_FINISH,
+    DeadEvent,
+    DeadEventPage,
+    DeliveryReport,
+    EventPayload,
+    RetriedEvent,
+)
+from muxi_identity.models.export import UserArchive
 from muxi_identity.models.identity import (
     DeleteResult,
     IdentifierName,
@@ -37,17 +47,27 @@ from muxi_identity.models.identity import (
     UserPage,
     UserRecord,
 )
+from muxi_identity.models.proof import IdentifierHint, LinkCode, LinkRedemption
 from muxi_identity.models.times import iso, iso_or_none, microseconds
 
 __all__ = [
+    "EVENT_TYPES",
+    "TASK_RUN_FINISH",
     "Audience",
     "ChatReply",
     "ClearResult",
     "CredentialRecord",
     "CredentialService",
+    "DeadEvent",
+    "DeadEventPage",
     "DeleteResult",
+    "DeliveryReport",
+    "EventPayload",
+    "IdentifierHint",
     "IdentifierName",
     "IdentifierRecord",
+    "LinkCode",
+    "LinkRedemption",
     "LinkResult",
     "MemoryPage",
     "MemoryRecord",
@@ -55,6 +75,7 @@ __all__ = [
     "RecordedTurn",
     "ResolvedUser",
     "RestoreResult",
+    "RetriedEvent",
     "SessionMessage",
     "SessionMessages",
     "SessionPage",
@@ -65,6 +86,7 @@ __all__ = [
     "TaskRun",
     "TaskRunPage",
     "UnlinkResult",
+    "UserArchive",
     "UserContext",
     "UserPage",
     "UserRecord",

@@ -1,8 +1,8 @@
 """The schema: one for SQLite and PostgreSQL; its rules stand in :mod:`muxi_identity.storage.tables.base`."""
 
 from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
+from muxi_identity.storage.tables.context import OWNED_TABLES as CONTEXT_TABLES
 from muxi_identity.storage.tables.context import (
-    OWNED_TABLES,
     credentials,
     memories,
     messages,
@@ -14,6 +14,11 @@ from muxi_identity.storage.tables.context import (
     working_memory,
 )
 from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
+from muxi_identity.storage.tables.outbox import outbox, outbox_positions
+from muxi_identity.storage.tables.proof import link_attempts, link_codes
+
+OWNED_TABLES = (*CONTEXT_TABLES, link_codes)
+"""The user-owned tables in an order in which their rows can be deleted."""
 
 __all__ = [
     "OWNED_TABLES",
@@ -23,10 +28,14 @@ __all__ = [
     "idempotency",
     "identifiers",
     "key_sequence",
+    "link_attempts",
+    "link_codes",
     "memories",
     "merges",
     "messages",
     "metadata",
+    "outbox",
+    "outbox_positions",
     "own_key",
     "owned_table",
     "preferences",
