@@ -282,7 +282,7 @@ class Formation:
         return await self._runner.read(lambda tx: people.list_users(tx, limit, cursor))
 
     async def delete_user(
-        self, reference: Reference, *, include_merged: bool, dry_run: bool, caller: Caller
+        self, reference: Reference, *, include_merged: bool, caller: Caller, dry_run: bool = False
     ) -> DeleteResult:
         """Delete a person with everything that is theirs; in a dry run, only say what would go.
 

@@ -353,10 +353,10 @@ UNKNOWN = [
     ("memory: {persistant: {}}", "memory.persistant", 'unknown key; did you mean "persistent"?'),
     ("identity: {cache: {tll: 1}}", "identity.cache.tll", 'unknown key; did you mean "ttl"?'),
     ("indentity: {}", "indentity", 'unknown key; did you mean "identity"?'),
-    ("zzz: 1", "zzz", "unknown key; the keys here are id, memory, identity, llm"),
+    ("zzz: 1", "zzz", "unknown key; the keys here are id, memory, identity, llm, webhooks"),
     ("memory: {working: {ttl: 1}}", "memory.working", "unknown key; the keys here are persistent, session"),
-    ("server: {}", "server", "unknown key; the keys here are id, memory, identity, llm"),
-    ("1: 2", "1", "unknown key; the keys here are id, memory, identity, llm"),
+    ("server: {}", "server", "unknown key; the keys here are id, memory, identity, llm, webhooks"),
+    ("1: 2", "1", "unknown key; the keys here are id, memory, identity, llm, webhooks"),
     ("llm: {model: offline, api_key: x}", "llm.api_key", "unknown key; the keys here are model"),
     (
         "identity: {types: {crm: {max_per_usr: 1}}}",
