@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection, insert, select
 
@@ -11,6 +12,8 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.export.service import Exports
+from muxi_identity.context.load import ContextLoader
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
 from muxi_identity.context.preferences.service import Preferences
 from muxi_identity.context.sessions.service import Sessions
@@ -18,9 +21,12 @@ from muxi_identity.context.synopsis.service import Synopses
 from muxi_identity.context.tasks.service import Tasks
 from muxi_identity.context.working.service import WorkingMemory
 from muxi_identity.conversation.chat import Conversation
+from muxi_identity.conversation.choosing import configured_responder
 from muxi_identity.conversation.commands import Commands
-from muxi_identity.conversation.offline import OfflineResponder
+from muxi_identity.conversation.model import ModelResponder
+from muxi_identity.conversation.recording import Recorder
 from muxi_identity.conversation.responder import Responder
+from muxi_identity.conversation.worker import TaskWorker
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
 from muxi_identity.events.callbacks import Callbacks, OnEvent
 from muxi_identity.events.delivery import Deliveries, subscription_of
@@ -69,6 +75,7 @@ class Formation:
         *,
         database: Database,
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -76,8 +83,10 @@ class Formation:
         self.database = database
         self._rules = config.identity.rules
         self._clock = clock
-        self._responder: Responder = responder or OfflineResponder()
         self._callbacks = None if on_event is None else Callbacks(on_event)
+        self._memory_ranker = memory_ranker
+        self._given_responder = responder
+        self._own_responder: Responder | None = None
         # Made when it is opened: one service for each kind of thing that belongs to a person.
         self.sessions: Sessions
         self.memories: Memories
@@ -89,7 +98,10 @@ class Formation:
         self.exports: Exports
         self.link_codes: LinkCodes
         self.events: Deliveries
+        self.loader: ContextLoader
+        self.recorder: Recorder
         self.conversation: Conversation
+        self.worker: TaskWorker
         self.cache: IdentityCache
         self._bucket: BucketKey
         self._lookup: Lookup
@@ -148,16 +160,24 @@ class Formation:
         self._associator = Associator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
-        self.memories = Memories(access, config)
+        self.memories = Memories(access, self._memory_ranker)
         self.working = WorkingMemory(access, config)
         self.preferences = Preferences(access)
         self.credentials = Credentials(access, config, self._secret())
         self.tasks = Tasks(access)
-        self.synopses = Synopses(access)
+        responder = self._given_responder
+        if responder is None:
+            responder = self._own_responder = configured_responder(config.model)
+        self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
+        self.loader = ContextLoader(access, self._lookup, config)
+        self.recorder = Recorder(access, config)
         self.exports = Exports(access)
         self.link_codes = LinkCodes(self._runner, self._resolver)
         self.events = Deliveries(self._runner, config.webhooks)
-        self.conversation = Conversation(access, config, self._responder, Commands(self.link_codes, config))
+        self.conversation = Conversation(
+            access, config, responder, self.loader, self.credentials, Commands(self.link_codes, config)
+        )
+        self.worker = TaskWorker(self._runner, partial(self.conversation.chat, continued=False))
 
     def _tell(self, events: Sequence[EventPayload]) -> None:
         self.events.wake()
@@ -193,11 +213,15 @@ class Formation:
         return int(known.created_at)
 
     async def close(self) -> None:
-        """Let what was begun end, and close the connections."""
+        """Stop running tasks, let what else was begun end, and close the connections."""
+        await self.worker.stop()
+        await self.conversation.close()
         await self.events.stop()
         await self._runner.finish()
         if self._callbacks is not None:
             await self._callbacks.stop()
+        if isinstance(self._own_responder, ModelResponder):
+            await self._own_responder.aclose()
         await self._coherence.stop()
         await self._lookup.close()
         await self.database.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from muxi_identity import AsyncFormationClient, FormationConfig, MergeConflictError, TooLargeError, UserNotFoundError
 from muxi_identity.config import DatabaseConfig, Secret
@@ -17,7 +17,7 @@ from muxi_identity.context.export import archive
 from muxi_identity.context.export.columns import INTERNAL, SHOWN, WITHHELD
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import UserArchive
-from muxi_identity.storage.tables import OWNED_TABLES, metadata
+from muxi_identity.storage.tables import OWNED_TABLES, metadata, synopses
 from tests.formations import Time, client_of, dump, rows_of
 
 SLACK = ("U98765ABC", "slack")
@@ -55,6 +55,7 @@ async def fill(client: AsyncFormationClient, identifier: Any) -> None:
 
     def work(tx: Transaction) -> None:
         made: dict[str, int] = {}
+        tx.connection.execute(delete(synopses).where(synopses.c.user_pk == hit.member_pk))  # there is one a user
         for table in reversed(OWNED_TABLES):
             if table.name == "muxi_link_codes" and hit.identifier_pk is None:
                 continue

@@ -15,6 +15,7 @@ from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
 from muxi_identity.client.lifecycle import ConfigSource
 from muxi_identity.client.portal import Portal
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.events.callbacks import OnEvent
 
@@ -53,9 +54,14 @@ class BlockingClient(BlockingCalls):
         *,
         actor: str = "embedded",
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
-        self._start(AsyncFormationClient(config, actor=actor, responder=responder, on_event=on_event))
+        self._start(
+            AsyncFormationClient(
+                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
+        )
 
     def _start(self, client: AsyncFormationClient) -> None:
         self._async = client
@@ -70,6 +76,7 @@ class BlockingClient(BlockingCalls):
         *,
         actor: str = "embedded",
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
@@ -81,7 +88,11 @@ class BlockingClient(BlockingCalls):
         0
         """
         client = cls.__new__(cls)
-        client._start(AsyncFormationClient.ephemeral(config, actor=actor, responder=responder, on_event=on_event))
+        client._start(
+            AsyncFormationClient.ephemeral(
+                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
+        )
         return client
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import Any
 
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
 from muxi_identity.events.callbacks import OnEvent
@@ -82,6 +83,7 @@ class Lifecycle:
         config: FormationConfig,
         *,
         responder: Responder | None,
+        memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
         on_event: OnEvent | None = None,
@@ -92,6 +94,7 @@ class Lifecycle:
         self._on_event = on_event
         self.open_formation: Formation | None = None
         self._responder = responder
+        self._memory_ranker = memory_ranker
         self._clock = clock
         self._folder = folder
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +127,7 @@ class Lifecycle:
                     self.config,
                     database=database,
                     responder=self._responder,
+                    memory_ranker=self._memory_ranker,
                     clock=self._clock,
                     on_event=self._on_event,
                 )

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
-from muxi_identity.arguments import check_message, check_session_id
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.guard import hold_theirs
 from muxi_identity.context.sessions.message import Message
-from muxi_identity.context.sessions.rows import append_messages, current_session, new_session_id
+from muxi_identity.context.sessions.rows import append_messages, begin_or_join, current_session, new_session_id
 from muxi_identity.errors import IdentifierLimitError, InvalidRequestError, LinkCodeLimitError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.link_codes import (
@@ -46,7 +46,7 @@ _INVALID = "That code is not valid, or not any more. Type /link in the other cha
 _STOPPED = "Nothing was joined."
 
 
-class Said(NamedTuple):
+class Told(NamedTuple):
     """The reply to a command, and the two messages as they are kept: without the code."""
 
     text: str
@@ -71,46 +71,52 @@ class Commands:
     ) -> ChatReply | None:
         """Answer ``message`` if it is a command that somebody typed, or the answer to a question of ours; else None.
 
+        The message and the session id have been checked.
+
         Not to be called for what a scheduled task says: nobody typed that.
 
         Raises:
             UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
             AmbiguousIdentifierError: Untyped, and several people have it.
-            InvalidRequestError: The message or the session id has the wrong shape or size.
+            AudienceMismatchError: The session was begun for another audience.
             IdentityChangedError: The identifier went from one to another again and again.
         """
-        check_message(message)
-        check_session_id(session_id)
         typed = message.strip()
+        idle = self._config.session.idle_timeout
         link, answer = _LINK.fullmatch(typed), _ANSWER.fullmatch(typed)
         if link is None and (answer is None or audience == "shared"):
             return None
 
         def work(tx: Transaction, hit: Hit) -> ChatReply | None:
-            session = session_id or current_session(tx, hit, self._config.session.idle_timeout) or new_session_id()
+            current = session_id or current_session(tx, hit, idle)
             pending = None
             try:
                 if link is not None and audience == "shared":
-                    said = _in_public(tx, hit, link["code"])
+                    told = _in_public(tx, hit, link["code"])
                 elif link is not None and link["code"] is None:
-                    said = _asked(tx, hit)
+                    told = _asked(tx, hit)
                 elif link is not None:
-                    said, pending = _typed(tx, hit, link["code"])
+                    told, pending = _typed(tx, hit, link["code"])
                 elif answer is not None:
-                    answered = _answered(tx, hit, session, answer[1].lower() == "yes")
+                    answered = _answered(tx, hit, current, answer[1].lower() == "yes")
                     if answered is None:
                         return None
-                    said = answered
+                    told = answered
             except (LinkCodeLimitError, IdentifierLimitError, InvalidRequestError) as error:
                 # Raised before anything was written.
-                said = Said(str(error), f"/link {_KEPT}" if link is not None else typed, str(error))
+                told = Told(str(error), f"/link {_KEPT}" if link is not None else typed, str(error))
+            session = current or new_session_id()
             if audience != "shared":
-                kept = [Message("user", said.kept_message), Message("assistant", said.kept_text)]
-                append_messages(tx, hit, session, kept, self._config.session.max_messages)
+                # After the roots, which the codes lock: in that order everybody else locks too.
+                hold_theirs(tx, hit, alone=current is None)
+                begun = begin_or_join(tx, hit, session, invented=current is None, audience=audience, idle_seconds=idle)
+                session = begun.session_id
+                kept = [Message("user", told.kept_message), Message("assistant", told.kept_text)]
+                append_messages(tx, hit, begun, kept, self._config.session.max_messages)
                 if pending is not None:
                     set_pending(tx, pending, _newest_message(tx, hit, session) or 0)
             return ChatReply(
-                message={"role": "assistant", "content": said.text},
+                message={"role": "assistant", "content": told.text},
                 user_id=_public_id(tx, hit),
                 session_id=session,
                 request_id=f"req_{secrets.token_hex(10)}",
@@ -119,7 +125,7 @@ class Commands:
         return await self._links.with_identifier(reference, work, caller)
 
 
-def _asked(tx: Transaction, hit: Hit) -> Said:
+def _asked(tx: Transaction, hit: Hit) -> Told:
     code = ask(tx, hit)["code"]
 
     def text(shown: str) -> str:
@@ -128,36 +134,36 @@ def _asked(tx: Transaction, hit: Hit) -> Said:
             "what it joins, and ask you for a yes. Give the code to nobody: whoever types it can become you."
         )
 
-    return Said(text(code), "/link", text(_KEPT))
+    return Told(text(code), "/link", text(_KEPT))
 
 
-def _typed(tx: Transaction, hit: Hit, code: str) -> tuple[Said, Found | None]:
+def _typed(tx: Transaction, hit: Hit, code: str) -> tuple[Told, Found | None]:
     found = find_code(tx, hit, code)
     kept = f"/link {_KEPT}"
     if found is None:
-        return Said(_INVALID, kept, _INVALID), None
+        return Told(_INVALID, kept, _INVALID), None
     text = _question(preview(tx, found))
-    return Said(text, kept, text), found
+    return Told(text, kept, text), found
 
 
-def _in_public(tx: Transaction, hit: Hit, code: str | None) -> Said:
+def _in_public(tx: Transaction, hit: Hit, code: str | None) -> Told:
     found = None if code is None else find_code(tx, hit, code)
     if found is None:
-        return Said(_IN_PRIVATE, "", "")
+        return Told(_IN_PRIVATE, "", "")
     revoke(tx, found)
-    return Said(_IN_PRIVATE + _NO_LONGER, "", "")
+    return Told(_IN_PRIVATE + _NO_LONGER, "", "")
 
 
-def _answered(tx: Transaction, hit: Hit, session_id: str, yes: bool) -> Said | None:
-    message_pk = None if hit.identifier_pk is None else _newest_message(tx, hit, session_id)
+def _answered(tx: Transaction, hit: Hit, session_id: str | None, yes: bool) -> Told | None:
+    message_pk = None if hit.identifier_pk is None or session_id is None else _newest_message(tx, hit, session_id)
     found = None if message_pk is None else find_pending(tx, hit, message_pk)
     if found is None:
         return None
     if yes:
         text = _joined(join(tx, found))
-        return Said(text, "yes", text)
+        return Told(text, "yes", text)
     revoke(tx, found)
-    return Said(_STOPPED, "no", _STOPPED)
+    return Told(_STOPPED, "no", _STOPPED)
 
 
 def _question(shown: LinkRedemption) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from muxi_identity.models import iso_or_none
 from muxi_identity.storage.tables import (
+    DIGEST,
     credentials,
     link_codes,
     memories,
@@ -37,6 +38,11 @@ def from_json(value: str | None) -> Any:
     return None if value is None else json.loads(value)
 
 
+def attribute(key: str) -> str | None:
+    """Return what a memory is about, None where its key only tells one text from another."""
+    return None if key.startswith(DIGEST) else key
+
+
 INTERNAL = frozenset({"formation_id", "pk", "user_pk", "identifier_pk"})
 """Of every user-owned table: the archive says ``user`` and ``identifier`` instead."""
 
@@ -53,7 +59,7 @@ SHOWN: Mapping[str, Mapping[str, Reading]] = {
     memories.name: {
         "memory_id": as_it_is,
         "type": as_it_is,
-        "key": as_it_is,
+        "key": attribute,
         "content": as_it_is,
         "value": as_it_is,
         "metadata": from_json,
@@ -113,6 +119,7 @@ SHOWN: Mapping[str, Mapping[str, Reading]] = {
 
 WITHHELD: Mapping[str, frozenset[str]] = {
     messages.name: frozenset({"session_pk"}),  # a message lies in its session
+    memories.name: frozenset({"words"}),  # the same text, for the search
     credentials.name: frozenset({"ciphertext", "key_id"}),  # the secret itself, and which key keeps it
     tasks.name: frozenset({"attempts", "claim", "claimed_until"}),  # which worker is at it
     task_runs.name: frozenset({"task_pk"}),  # a run lies in its task

@@ -1,10 +1,11 @@
 """The schema: one for SQLite and PostgreSQL; its rules stand in :mod:`muxi_identity.storage.tables.base`."""
 
 from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
-from muxi_identity.storage.tables.context import OWNED_TABLES as CONTEXT_TABLES
 from muxi_identity.storage.tables.context import (
+    DIGEST,
     credentials,
     memories,
+    memory_words,
     messages,
     preferences,
     sessions,
@@ -13,6 +14,7 @@ from muxi_identity.storage.tables.context import (
     tasks,
     working_memory,
 )
+from muxi_identity.storage.tables.context import OWNED_TABLES as CONTEXT_TABLES
 from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
 from muxi_identity.storage.tables.outbox import outbox, outbox_positions
 from muxi_identity.storage.tables.proof import link_attempts, link_codes
@@ -21,6 +23,7 @@ OWNED_TABLES = (*CONTEXT_TABLES, link_codes)
 """The user-owned tables in an order in which their rows can be deleted."""
 
 __all__ = [
+    "DIGEST",
     "OWNED_TABLES",
     "credentials",
     "formations",
@@ -31,6 +34,7 @@ __all__ = [
     "link_attempts",
     "link_codes",
     "memories",
+    "memory_words",
     "merges",
     "messages",
     "metadata",
