@@ -176,6 +176,22 @@ async def test_finished_runs_are_told(database_config: FormationConfig, receiver
         }
 
 
+async def test_the_scheduler_tells_of_its_runs(database_config: FormationConfig, receiver: Receiver) -> None:
+    config, time = told(database_config, receiver.webhook(["task_run.finish"])), NearNow()
+    async with client_of(config, time) as client:
+        task = await client.schedule_task(MAIL, "Hello!", cron="0 9 * * *")
+        time.advance(2 * 86_400)
+        (run,) = await client.run_due_tasks()
+        assert (await client.deliver_events())["delivered"] == 1
+    assert receiver.received[0].payload["data"] == {
+        "formation_id": config.id,
+        "muxi_user_id": task["muxi_user_id"],
+        "task_id": task["task_id"],
+        "run_id": run["run_id"],
+        "status": "succeeded",
+    }
+
+
 async def test_what_was_rolled_back_is_not_told(database_config: FormationConfig, receiver: Receiver) -> None:
     heard: list[EventPayload] = []
     config = told(database_config, receiver.webhook())

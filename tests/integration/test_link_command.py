@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from muxi_identity import AsyncFormationClient, ChatReply, FormationConfig, Response, Turn
-from muxi_identity.identifiers import IdentifierRules, parse_reference
-from muxi_identity.identity.running import Caller
+from muxi_identity import AsyncFormationClient, AudienceMismatchError, ChatReply, FormationConfig, Response, Turn
 from tests.formations import Time, client_of, dump, rows_of
 from tests.invariants import check_invariants
 
@@ -182,21 +180,53 @@ async def test_who_cannot_link_is_told_so(client: AsyncFormationClient) -> None:
     assert (await client.chat("yes", "usr_alice")).text == "Quack."
 
 
-async def test_before_others(client: AsyncFormationClient, database_config: FormationConfig) -> None:
+async def test_before_others(client: AsyncFormationClient, database_config: FormationConfig, parrot: Parrot) -> None:
     """In a channel that others read no code is given, and one that is typed there is void at once."""
-    formation = await client._formation()
-    commands = formation.conversation._commands
-    mail = parse_reference(MAIL, IdentifierRules())
     code = await code_for(client)
-    for message in ("/link", f"/link {code}"):
-        reply = await commands.answer_command(message, mail, None, Caller("test"), "shared")
-        assert reply is not None
+    await asked_for_a_yes(client, session_id="here")
+    for message in ("/link", f"/link {code}", "/link 0000-0000"):
+        reply = await client.chat(message, MAIL, audience="shared")
         assert "direct message" in reply.text
-    assert "void" in reply.text
-    assert await commands.answer_command("yes", mail, None, Caller("test"), "shared") is None
+        assert code not in reply.text
+    assert (await client.chat("yes", MAIL, session_id="public", audience="shared")).text == parrot.text
+    fresh = await code_for(client)
+    assert "void" in (await client.chat(f"/link {fresh}", MAIL, audience="shared")).text
     assert rows_of(await dump(database_config), "muxi_link_codes") == []
-    assert "not valid" in (await client.chat(f"/link {code}", "bob@email.com")).text
-    assert code not in repr(await dump(database_config))
+    assert "not valid" in (await client.chat(f"/link {fresh}", "bob@email.com")).text
+    assert fresh not in repr(await dump(database_config))
+    with pytest.raises(AudienceMismatchError):
+        await client.chat("/link", MAIL, session_id="public")
+    assert rows_of(await dump(database_config), "muxi_link_codes") == []
+    assert not await are_one(client, SLACK, MAIL)
+
+
+async def test_in_a_stream(client: AsyncFormationClient, parrot: Parrot) -> None:
+    code = await code_for(client)
+    stream = client.chat_stream(f"/link {code}", MAIL)
+    shown = "".join([piece async for piece in stream])
+    assert "Answer yes or no" in shown
+    assert stream.reply is not None
+    assert stream.reply.text == shown
+    stream = client.chat_stream("yes", MAIL)
+    assert "".join([piece async for piece in stream]).startswith("Done")
+    assert await are_one(client, SLACK, MAIL)
+    assert parrot.heard == []
+
+
+async def test_what_a_task_says_nobody_typed(
+    client: AsyncFormationClient, parrot: Parrot, time: Time, database_config: FormationConfig
+) -> None:
+    """A model that was talked into scheduling "/link CODE", and "yes", joins nobody: both are only spoken to it."""
+    code = await code_for(client)
+    await client.chat("Hello!", MAIL)
+    for message in (f"/link {code}", "yes"):
+        await client.schedule_task(MAIL, message, at="2030-01-01T00:00:00Z")
+    time.advance(10 * 366 * 86_400)
+    runs = await client.run_due_tasks()
+    assert [run["status"] for run in runs] == ["succeeded"] * 2
+    assert {run["reply"] for run in runs} == {parrot.text}
+    assert rows_of(await dump(database_config), "muxi_merges") == []
+    assert not await are_one(client, SLACK, MAIL)
 
 
 # A responder cannot do it
