@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
 from muxi_identity.secret import Secret, SecretSources
-from muxi_identity.settings import Section, read_yaml
+from muxi_identity.settings import Section, is_url, read_yaml
+from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
 __all__ = [
     "CacheConfig",
@@ -25,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "Secret",
     "SessionConfig",
+    "WebhookConfig",
     "WorkingConfig",
 ]
 
@@ -114,6 +116,7 @@ class FormationConfig:
     session: SessionConfig = SessionConfig()
     working: WorkingConfig = WorkingConfig()
     model: ModelConfig = ModelConfig()
+    webhooks: tuple[WebhookConfig, ...] = ()
     secret_key: Secret | None = None
     credential_keys: tuple[Secret, ...] = ()
     """Newest first: the first encrypts, all decrypt."""
@@ -150,7 +153,7 @@ class FormationConfig:
             ConfigurationError: a key or a secret that it names is missing or wrong.
         """
         sources = SecretSources(base.absolute() if base else None)
-        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm"))
+        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm", "webhooks"))
         memory = top.section("memory", "persistent", "working", "session")
         session = memory.section("session", "max_messages", "idle_timeout")
         working = memory.section("working", "ttl", "max_items")
@@ -186,6 +189,7 @@ class FormationConfig:
                     "reply_tokens",
                 )
             ),
+            webhooks=read_webhooks(top),
             secret_key=None if secret_key is None else Secret(secret_key),
             credential_keys=_credential_keys(top, sources),
         )
@@ -229,7 +233,7 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     if provider != "sqlite":
         if scheme not in ("postgres", "postgresql") or not separator:
             section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
-        if not _is_url(text):
+        if not is_url(text):
             section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
         return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"))
     if scheme in ("postgres", "postgresql") and separator:
@@ -247,14 +251,6 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     if home:
         return DatabaseConfig("sqlite", path=Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE)
     return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        # The port is parsed when asked for; its error would quote what may be a password.
-        return text.isprintable() and " " not in text and urlsplit(text).port != 0
-    except ValueError:
-        return False
 
 
 def _identity(section: Section) -> IdentityConfig:

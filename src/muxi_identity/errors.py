@@ -17,7 +17,8 @@
     │   ├── MemoryNotFoundError         MEMORY_NOT_FOUND
     │   ├── PreferenceNotFoundError     PREFERENCE_NOT_FOUND
     │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
-    │   └── TaskNotFoundError           TASK_NOT_FOUND
+    │   ├── TaskNotFoundError           TASK_NOT_FOUND
+    │   └── EventNotFoundError          EVENT_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -26,6 +27,8 @@
     │   ├── UserExistsError             USER_EXISTS
     │   ├── AudienceMismatchError       AUDIENCE_MISMATCH
     │   └── IdentityChangedError        IDENTITY_CHANGED   (retryable)
+    ├── LinkCodeError                   LINK_CODE_INVALID
+    ├── LinkCodeLimitError              RATE_LIMITED       (retryable)
     ├── CredentialUnreadableError       CREDENTIAL_UNREADABLE
     ├── ModelError                      MODEL_FAILED
     │   └── ModelUnavailableError       MODEL_UNAVAILABLE  (retryable)
@@ -162,6 +165,12 @@ class TaskNotFoundError(NotFoundError):
     code = "TASK_NOT_FOUND"
 
 
+class EventNotFoundError(NotFoundError):
+    """No webhook has given that event up."""
+
+    code = "EVENT_NOT_FOUND"
+
+
 class ConflictError(MuxiError):
     """The request contradicts what is stored; nothing was written."""
 
@@ -215,6 +224,20 @@ class IdentityChangedError(ConflictError):
 
     code = "IDENTITY_CHANGED"
     retryable = True
+
+
+class LinkCodeError(MuxiError):
+    """The link code joins nothing: unknown, expired, used or void; which, is not told. Ask for a new one."""
+
+    code = "LINK_CODE_INVALID"
+
+
+class LinkCodeLimitError(MuxiError):
+    """Too many wrong link codes were typed; ``retry_after`` says for how many seconds none is taken."""
+
+    code = "RATE_LIMITED"
+    retryable = True
+    retry_after: int
 
 
 class CredentialUnreadableError(MuxiError):

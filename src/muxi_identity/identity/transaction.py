@@ -12,6 +12,8 @@ from sqlalchemy.sql import ColumnElement
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Fence
 from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.subscriptions import NOBODY, Subscriptions
+from muxi_identity.models import EventPayload
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import RaceLost
 from muxi_identity.storage.rows import BucketRow, Change
@@ -54,6 +56,9 @@ class Transaction:
     rules: IdentifierRules
     match: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    subscriptions: Subscriptions = NOBODY
+    outgoing: list[EventPayload] = field(default_factory=list)
+    """What others are told once this is committed; see :mod:`muxi_identity.identity.outbox`."""
     erased: bool = False
     """Something was erased that must not be found in what the database keeps of older states either."""
     _next_slots: dict[bytes, int] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from muxi_identity.context.tasks.rows import ACTIVE, FINISHED, PAUSED, is_task, 
 from muxi_identity.context.tasks.run import FAILED, LOST, RUNNING, SUCCEEDED, Claimed, Outcome
 from muxi_identity.context.tasks.schedules import next_run
 from muxi_identity.errors import InvalidScheduleError
+from muxi_identity.identity.outbox import announce_task_run
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import TaskRun
 from muxi_identity.storage.tables import task_runs, tasks, users
@@ -38,10 +39,12 @@ def finish(tx: Transaction, claimed: Claimed, outcome: Outcome) -> TaskRun | Non
     row = _hold(tx, claimed)
     if row is None:
         return None
+    status = SUCCEEDED if outcome.error is None else FAILED
+    announce_task_run(tx, row.user_pk, task_id=row.task_id, run_id=claimed.run_id, status=status)
     _end_run(
         tx,
         claimed.run_id,
-        SUCCEEDED if outcome.error is None else FAILED,
+        status,
         error=outcome.error,
         reply=outcome.reply,
         session_id=outcome.session_id,
@@ -73,6 +76,8 @@ def take_back(tx: Transaction, row: Row[Any]) -> bool:
     again = active and bool(row.attempts < MAX_ATTEMPTS)
     given_up = active and not again
     _end_run(tx, row.claim, FAILED if given_up else LOST, error=WORKER_LOST if given_up else None)
+    if given_up:
+        announce_task_run(tx, row.user_pk, task_id=row.task_id, run_id=row.claim, status=FAILED)
     if not again:
         due_at = tx.connection.execute(select(task_runs.c.due_at).where(_is_run(tx, row.claim))).scalar()
         values = _following(tx, row, row.next_run_at if due_at is None else due_at) if given_up else _PAUSED
