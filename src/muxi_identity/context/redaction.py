@@ -168,7 +168,7 @@ def find_secret(text: str) -> str | None:
 
 
 def find_secret_in(value: object) -> str | None:
-    """Do as :func:`find_secret` for a JSON value: also for what a key says of its text (``{"password": "hunter2"}``)."""
+    """Do as :func:`find_secret` for a JSON value, in which a key may tell what its text is (``{"password": ...}``)."""
     # Each text as it is, too: written as JSON, what stands before a token can look like a part of it.
     texts = (json.dumps(value, ensure_ascii=False), *_texts_in(value))
     return next((what for what in map(find_secret, texts) if what is not None), None)

@@ -56,6 +56,7 @@ class Shift:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _thread: Worker | None = None
+    _leaving: BaseException | None = None
 
     @property
     def free(self) -> int:
@@ -90,7 +91,10 @@ class Shift:
             raise
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait until a run has ended, at most for so long, or until this is to stop; take note of what has ended."""
+        """Wait until a run has ended, at most for so long, or until this is to stop; take note of what has ended.
+
+        Raises what a responder or ``on_run`` raised to end the program.
+        """
         stopping = asyncio.get_running_loop().create_task(self.stopping.wait())
         try:
             await asyncio.wait(
@@ -98,6 +102,8 @@ class Shift:
             )
         finally:
             stopping.cancel()
+        if self._leaving is not None:
+            raise self._leaving
         for task in [task for task in self.turns if task.done()]:
             turn = self.turns.pop(task)
             if task.cancelled():
@@ -130,6 +136,8 @@ class Shift:
                 await told
         except Exception:
             logger.exception("on_run failed; run %s of task %s stays recorded", run["run_id"], run["task_id"])
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._leaving = error
 
     async def _run(self, turn: _Turn) -> TaskRun | None:
         claimed = turn.claimed
@@ -146,6 +154,9 @@ class Shift:
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("run %s failed with %s:\n%s", claimed.run_id, type(error).__name__, where)
             outcome = Outcome(session_id=session_id, error=INTERNAL)
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._leaving = error
+            return None
         else:
             outcome = Outcome(_kept(reply.text), reply.session_id, reply.request_id)
         turn.recording = True
