@@ -17,7 +17,8 @@
     │   ├── MemoryNotFoundError         MEMORY_NOT_FOUND
     │   ├── PreferenceNotFoundError     PREFERENCE_NOT_FOUND
     │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
-    │   └── TaskNotFoundError           TASK_NOT_FOUND
+    │   ├── TaskNotFoundError           TASK_NOT_FOUND
+    │   └── MergeNotFoundError          MERGE_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -160,6 +161,12 @@ class TaskNotFoundError(NotFoundError):
     """There is no such task, or it is another person's."""
 
     code = "TASK_NOT_FOUND"
+
+
+class MergeNotFoundError(NotFoundError):
+    """No merge has that id, or one of the users that it joined was deleted."""
+
+    code = "MERGE_NOT_FOUND"
 
 
 class ConflictError(MuxiError):

@@ -11,7 +11,10 @@ from typing import Any
 from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 
 from muxi_identity.errors import InvalidRequestError, MergeConflictError, UserExistsError, UserNotFoundError
+from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.history import Event, record
+from muxi_identity.identity.naming import people_named
+from muxi_identity.identity.separations import forget_separations
 from muxi_identity.identity.transaction import Person, Transaction
 from muxi_identity.models import DeleteResult, IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
 from muxi_identity.storage.errors import ConstraintViolated
@@ -184,17 +187,19 @@ def identifiers_of(tx: Transaction, root_pk: int) -> list[IdentifierRecord]:
     ]
 
 
-def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> DeleteResult:
-    """Delete a person: root, members, identifiers and every user-owned row.
+def delete_user(tx: Transaction, hit: Hit, *, include_merged: bool) -> DeleteResult:
+    """Delete the person that ``hit`` means: root, members, identifiers and every user-owned row.
 
     What stays: history rows, which hold ids alone (their free-text reasons go), and the tombstones of secrets, so
     that a key of somebody who was deleted never becomes a new user.
 
     Raises:
+        UserNotFoundError: It means nobody any more.
         MergeConflictError: Other users are merged into it and ``include_merged`` is false.
         RaceLost: Somebody wrote under the person meanwhile.
     """
-    person = tx.lock_people([root_pk])[root_pk]
+    (member,), people = people_named(tx, [hit])
+    person = people[member.root_pk]
     merged = _merged_public_ids(tx, person)
     if merged and not include_merged:
         raise MergeConflictError(
@@ -209,6 +214,8 @@ def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> Delet
         # waits in a circle, and no row arrives between two of the statements below.
         tx.connection.execute(select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).with_for_update())
     _fence_all(tx, pks, [person.public_id, *merged])
+    _forget_reasons(tx, pks, [person.public_id, *merged])
+    forget_separations(tx, pks)
     deleted = 0
     for table in OWNED_TABLES:
         owned = (table.c.formation_id == tx.formation_id) & table.c.user_pk.in_(pks)
@@ -231,13 +238,23 @@ def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> Delet
     )
     deleted += tx.connection.execute(delete(merges).where(ledger)).rowcount
     deleted += tx.connection.execute(delete(users).where(tx.users_where(users.c.pk.in_(pks)))).rowcount
-    tx.connection.execute(
-        update(history)
-        .where(history.c.formation_id == tx.formation_id, history.c.user_id.in_([person.public_id, *merged]))
-        .values(reason=None)
-    )
     record(tx, Event.USER_DELETE, person.public_id)
     return {"muxi_user_id": person.public_id, "merged_users": merged, "rows_deleted": deleted}
+
+
+def _forget_reasons(tx: Transaction, member_pks: Sequence[int], public_ids: Sequence[str]) -> None:
+    """Remove what was said of them in free text: also in the name of another, whose part they were at the time."""
+    theirs = select(identifiers.c.pk).where(
+        identifiers.c.formation_id == tx.formation_id, identifiers.c.user_pk.in_(member_pks)
+    )
+    for about in (
+        history.c.user_id.in_(public_ids),
+        history.c.other_user_id.in_(public_ids),
+        history.c.identifier_pk.in_(theirs),
+    ):
+        tx.connection.execute(
+            update(history).where(history.c.formation_id == tx.formation_id, about).values(reason=None)
+        )
 
 
 def _merged_public_ids(tx: Transaction, person: Person) -> list[str]:

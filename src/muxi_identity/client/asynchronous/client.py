@@ -7,17 +7,18 @@ from types import TracebackType
 from typing import Self
 
 from muxi_identity.client.asynchronous.channel import AsyncChannel
+from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
 from muxi_identity.client.operations import Given, checked_flag, checked_mode
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.formation import Formation
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.models import DeleteResult, LinkResult, ResolvedUser, UserPage, UserRecord
 
 
-class AsyncFormationClient(AsyncPersonCalls):
+class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls):
     """One formation, embedded in this process.
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or

@@ -11,12 +11,13 @@ from muxi_identity.client.asynchronous.client import AsyncFormationClient
 from muxi_identity.client.blocking import BlockingClient
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous.channel import Channel
+from muxi_identity.client.synchronous.operators import OperatorCalls
 from muxi_identity.client.synchronous.person import PersonCalls
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.models import DeleteResult, LinkResult, UserPage, UserRecord
 
 
-class FormationClient(BlockingClient, PersonCalls):
+class FormationClient(BlockingClient, PersonCalls, OperatorCalls):
     """One formation, embedded in this process.
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or

@@ -13,7 +13,15 @@ from muxi_identity.storage.tables.context import (
     tasks,
     working_memory,
 )
-from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
+from muxi_identity.storage.tables.identity import (
+    formations,
+    history,
+    idempotency,
+    identifiers,
+    merges,
+    separations,
+    users,
+)
 
 __all__ = [
     "OWNED_TABLES",
@@ -30,6 +38,7 @@ __all__ = [
     "own_key",
     "owned_table",
     "preferences",
+    "separations",
     "sessions",
     "synopses",
     "task_runs",
