@@ -165,12 +165,12 @@ history = Table(
     Column("user_id", Text, nullable=False),
     Column("other_user_id", Text),
     Column("identifier_pk", BigInteger),
-    # The identifier that identifier_pk took the place of.
-    Column("other_identifier_pk", BigInteger),
     Column("merge_id", Text),
     Column("actor", Text, nullable=False),
     Column("source", Text),
     Column("reason", Text),
+    # The identifier that identifier_pk took the place of.
+    Column("other_identifier_pk", BigInteger),
     PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
     Index("ix_history_user", "formation_id", "user_id", "at", "pk"),
 )
