@@ -630,9 +630,13 @@ class MergeMachine(RuleBasedStateMachine):
     @rule(luck=luck)
     def replace(self, luck: int) -> None:
         chance, now = self.begin(luck)
-        old, new = chance.choice(NAMES[:7]), chance.choice(NAMES[:7])
+        live = [one.name for one in self.model.instances if one.live and one.name in NAMES[:7]]
+        if not live or chance.random() < 0.4:
+            return
+        old, new = chance.choice(live), chance.choice(NAMES[:7])
         known, there = self.model.live(old), self.model.live(new)
-        if known is None or old == new or chance.random() < 0.5:
+        assert known is not None
+        if old == new:
             return
         note(f"replace({old}, {new})")
         _, error = self.attempt(
