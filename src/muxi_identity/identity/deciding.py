@@ -131,13 +131,8 @@ def decide(
         conflicts += [item for item in decision.known if item.owners & absorbed.keys() & kept_apart]
     if conflicts:
         # Several known owners and nobody chosen by the caller: each of them is one side of the conflict.
-        raise _conflict(
-            conflicts if given else [item for item in rest if item.rows],
-            given,
-            people,
-            on_conflict,
-            apart=bool(kept_apart),
-        )
+        named = conflicts if given else [item for item in rest if item.rows]
+        raise _conflict(named, given, people, on_conflict, apart=bool(apart))
     decision.absorbed = sorted(absorbed.values(), key=lambda person: (person.created_at, person.root_pk))
     signed_in = any(item.identifier.type != ANONYMOUS for item in rest)
     if on_conflict == "absorb":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import product
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Row, or_, select
 
@@ -21,6 +23,14 @@ from muxi_identity.storage.tables import history, identifiers, merges, users
 _MOST_MERGES: Final = 10_000  # looked at for one explanation
 
 
+class Span(NamedTuple):
+    """A member that an identifier meant, from when until when (microseconds)."""
+
+    member_pk: int
+    since: float
+    until: float
+
+
 @dataclass(slots=True)
 class Side:
     """One of the two: what it is called, the member that it means now, and the rows of it that ever meant anybody."""
@@ -29,8 +39,8 @@ class Side:
     member: Member | None
     own: list[int] = field(default_factory=list)
     """The identifier's key, and those under which it was unlinked before."""
-    past: list[int] = field(default_factory=list)
-    """The members that it meant before it was unlinked from them."""
+    spans: list[Span] = field(default_factory=list)
+    """Which members it meant and when, the present one last."""
 
 
 def explain(tx: Transaction, a: Reference, b: Reference) -> Explanation:
@@ -69,7 +79,7 @@ def _side(tx: Transaction, reference: Reference) -> Side:
         member = tx.find_member(reference.user_id)
         if member is None:
             raise unknown(reference)
-        return Side(reference.user_id, member)
+        return Side(reference.user_id, member, spans=[Span(member.pk, -math.inf, math.inf)])
     bucket = tx.bucket(reference.fold)
     choice = choose(tx.bucket_rows([bucket])[bucket], reference, tx.now)
     live = None if choice is None else choice.row
@@ -78,11 +88,18 @@ def _side(tx: Transaction, reference: Reference) -> Side:
         raise unknown(reference)
     hidden = live.secret if live is not None else ended[-1].secret
     shown = (live.spelling if live is not None else ended[-1].spelling) if hidden else reference.shown
-    side = Side(shown, None, own=[row.pk for row in ended], past=[row.user_pk for row in ended])
+    side = Side(shown, None, own=[row.pk for row in ended])
+    side.spans = [Span(row.user_pk, row.linked_at, _end(row)) for row in ended]
     if live is not None and live.user_pk is not None and live.root_pk is not None:
         side.member = Member(live.user_pk, live.root_pk)
         side.own.append(live.pk)
+        side.spans.append(Span(live.user_pk, -math.inf, math.inf))
     return side
+
+
+def _end(row: Row[Any]) -> int:
+    ends: list[int] = [at for at in (row.unlinked_at, row.expires_at) if at is not None]
+    return min(ends)
 
 
 def _ended(tx: Transaction, bucket: bytes) -> Sequence[Row[Any]]:
@@ -105,7 +122,7 @@ def _was(row: Row[Any], reference: Identifier) -> bool:
 
 
 def _members_of(side: Side) -> list[int]:
-    return [*side.past, *([side.member.pk, side.member.root_pk] if side.member else [])]
+    return [*(span.member_pk for span in side.spans), *([side.member.root_pk] if side.member else [])]
 
 
 # Who was merged with whom
@@ -141,22 +158,25 @@ def _path(ledger: Sequence[Row[Any]], sides: Sequence[Side], *, now: bool) -> tu
 
     ``now``: those that stand. Else those of the last moment at which the two were one person.
     """
-    first, second = (side.past[-1] if side.member is None else side.member.pk for side in sides)
+    one, other = (side.spans for side in sides)
     if now:
-        return _find_path([row for row in ledger if row.undone_at is None], first, second), True
-    for moment in reversed(ledger):
+        standing = [row for row in ledger if row.undone_at is None]
+        return _find_path(standing, one[-1].member_pk, other[-1].member_pk) or [], True
+    moments = {float(row.merged_at) for row in ledger} | {span.since for span in (*one, *other)}
+    for moment in sorted(moments, reverse=True):
         standing = [
-            row
-            for row in ledger
-            if row.merged_at <= moment.merged_at and (row.undone_at is None or row.undone_at > moment.merged_at)
+            row for row in ledger if row.merged_at <= moment and (row.undone_at is None or row.undone_at > moment)
         ]
-        path = _find_path(standing, first, second)
-        if path:
-            return path, True
+        for first, second in product(one, other):
+            if max(first.since, second.since) <= moment < min(first.until, second.until):
+                path = _find_path(standing, first.member_pk, second.member_pk)
+                if path is not None:
+                    return path, True
     return [], False
 
 
-def _find_path(standing: Sequence[Row[Any]], first: int, second: int) -> list[Row[Any]]:
+def _find_path(standing: Sequence[Row[Any]], first: int, second: int) -> list[Row[Any]] | None:
+    """Return the merges on the way from one member to the other, None where there is no way."""
     by_secondary = {row.secondary_pk: row for row in standing}
 
     def line(pk: int) -> list[Row[Any]]:
@@ -169,7 +189,7 @@ def _find_path(standing: Sequence[Row[Any]], first: int, second: int) -> list[Ro
     one, other = line(first), line(second)
     top = [up[-1].primary_pk if up else pk for up, pk in ((one, first), (other, second))]
     if top[0] != top[1]:
-        return []
+        return None
     while one and other and one[-1] is other[-1]:
         one.pop()
         other.pop()
