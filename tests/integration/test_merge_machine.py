@@ -338,9 +338,26 @@ class MergeMachine(RuleBasedStateMachine):
         self.opened.append(formation)
         return formation, Access(formation._runner, formation._resolver)
 
-    # Steps. What a step does is drawn by chance from one number; see test_identity_machine.
+    # Steps. What a step is, and what it does, is drawn by chance from one number: left to choose rules, Hypothesis
+    # prefers runs of one rule, and few steps meet anything that was there before.
 
-    luck = st.integers(0, 2**64 - 1)
+    @rule(luck=st.integers(0, 2**64 - 1))
+    def step(self, luck: int) -> None:
+        weights = {
+            self.create: 1,
+            self.contact: 4,
+            self.link: 8,
+            self.unlink: 1,
+            self.write: 8,
+            self.forget: 1,
+            self.merge: 8,
+            self.unmerge: 4,
+            self.split: 2,
+            self.replace: 2,
+            self.delete: 1,
+        }
+        (chosen,) = Random(f"step {luck}").choices(list(weights), list(weights.values()))
+        chosen(luck)
 
     def begin(self, luck: int) -> tuple[Random, int]:
         self.world.time.at += 1_000
@@ -355,7 +372,7 @@ class MergeMachine(RuleBasedStateMachine):
             return None, error
 
     def some_user(self, chance: Random) -> str:
-        return chance.choice(sorted(self.model.users))
+        return chance.choice(list(self.model.users))  # in the order of their making: ids are random
 
     def some_reference(self, chance: Random) -> tuple[Any, str] | None:
         """A name that somebody has, or a public id; with the member that it means."""
@@ -371,19 +388,17 @@ class MergeMachine(RuleBasedStateMachine):
     def parse(self, given: Any) -> Any:
         return self.formation.parse(given)
 
-    @rule(luck=luck)
     def create(self, luck: int) -> None:
         chance, _now = self.begin(luck)
-        if chance.random() < 0.5 and len(self.model.users) > 3:
+        if len(self.model.users) > 3 and chance.random() < 0.8:  # a crowd of strangers shows little
             return
         made = self.run(self.formation.create_user(None, CALLER))
         self.model.users[made["muxi_user_id"]] = User(established=True)
         self.check(chance)
 
-    @rule(luck=luck)
     def contact(self, luck: int) -> None:
         chance, now = self.begin(luck)
-        name = chance.choice(NAMES)
+        name = chance.choice(NAMES if chance.random() < 0.6 else NAMES[7:])
         found = self.run(self.formation.resolve(self.parse(name), create=True, caller=CALLER))
         known = self.model.live(name)
         assert found["created"] == (known is None)
@@ -392,7 +407,6 @@ class MergeMachine(RuleBasedStateMachine):
             self.model.instances.append(Instance(name, found["muxi_user_id"], now))
         self.check(chance)
 
-    @rule(luck=luck)
     def link(self, luck: int) -> None:
         chance, now = self.begin(luck)
         target = self.some_reference(chance)
@@ -402,6 +416,9 @@ class MergeMachine(RuleBasedStateMachine):
         mode = chance.choice(["raise", "absorb", "absorb", "merge"])
         # Mostly one that somebody has: whoever links what nobody has meets no rule.
         taken = [one.name for one in self.model.instances if one.live]
+        visitors = [name for name in taken if name[1] == "anonymous"]
+        if visitors and chance.random() < 0.4:
+            taken, mode = visitors, "absorb"
         name = chance.choice(taken if taken and chance.random() < 0.7 else NAMES)
         note(f"link({name}, {given}, {mode})")
         done, error = self.attempt(
@@ -436,22 +453,16 @@ class MergeMachine(RuleBasedStateMachine):
         assert done["muxi_user_id"] == root
         self.check(chance)
 
-    @rule(luck=luck)
-    def link_again(self, luck: int) -> None:
-        self.link(luck)
-
-    @rule(luck=luck)
     def unlink(self, luck: int) -> None:
         chance, _now = self.begin(luck)
         name = chance.choice(NAMES)
         known = self.model.live(name)
-        if known is None or chance.random() < 0.5:
+        if known is None:
             return
         self.run(self.formation.unlink(name, force=True, caller=CALLER))
         known.live = False
         self.check(chance)
 
-    @rule(luck=luck)
     def write(self, luck: int) -> None:
         chance, _now = self.begin(luck)
         for _ in range(chance.randint(1, 3)):
@@ -474,16 +485,11 @@ class MergeMachine(RuleBasedStateMachine):
     async def _write(self, access: Access, reference: Any, new: Written) -> None:
         await access.write(reference, lambda tx, hit: write_row(tx, hit, new), CALLER, create=False)
 
-    @rule(luck=luck)
-    def write_again(self, luck: int) -> None:
-        self.write(luck)
-
-    @rule(luck=luck)
     def forget(self, luck: int) -> None:
         """An explicit edit acts on the rows of all members; no unmerge takes it back."""
         chance, _now = self.begin(luck)
         reference = self.some_reference(chance)
-        if reference is None or chance.random() < 0.6:
+        if reference is None:
             return
         given, member = reference
         kind, key = chance.choice(["memories", "preferences"]), chance.choice(["k1", "k2", "k3"])
@@ -502,13 +508,12 @@ class MergeMachine(RuleBasedStateMachine):
         ]
         self.check(chance)
 
-    @rule(luck=luck)
     def merge(self, luck: int) -> None:
         chance, now = self.begin(luck)
         one, other = self.some_reference(chance), self.some_reference(chance)
-        if one is None or other is None:
+        if one is None or other is None or (one[1] == other[1] and chance.random() < 0.8):
             return
-        dry_run = chance.random() < 0.15
+        dry_run = chance.random() < 0.3
         note(f"merge({one}, {other}, dry_run={dry_run})")
         done, error = self.attempt(
             self.formation.curator.merge(self.parse(one[0]), self.parse(other[0]), dry_run=dry_run, caller=CALLER)
@@ -564,14 +569,12 @@ class MergeMachine(RuleBasedStateMachine):
                     counts[CHILDREN[one.kind][0]] += 1
         return dict(counts)
 
-    @rule(luck=luck)
-    def merge_more(self, luck: int) -> None:
-        self.merge(luck)
-
-    @rule(luck=luck)
     def unmerge(self, luck: int) -> None:
         chance, _now = self.begin(luck)
-        merge_id = chance.choice([*sorted(self.model.merges), "mrg_nobody"])
+        if not self.model.merges and chance.random() < 0.9:
+            return
+        known = sorted(self.model.merges, key=lambda one: self.model.merges[one].at)
+        merge_id = chance.choice(known) if known and chance.random() < 0.95 else "mrg_nobody"
         dry_run = chance.random() < 0.15
         done, error = self.attempt(self.formation.curator.unmerge(merge_id, dry_run=dry_run, caller=CALLER))
         merge = self.model.merges.get(merge_id)
@@ -591,14 +594,16 @@ class MergeMachine(RuleBasedStateMachine):
                 self.world.seen["unmerged"] += 1
         self.check(chance)
 
-    @rule(luck=luck)
     def split(self, luck: int) -> None:
         chance, _now = self.begin(luck)
-        user = self.some_user(chance) if self.model.users else None
-        theirs = [] if user is None else self.model.of(user)
-        if user is None or not theirs or chance.random() < 0.4:
+        several = [user for user in self.model.users if len(self.model.of(user)) > 1]
+        if not self.model.users:
             return
-        chosen = chance.sample(theirs, chance.randint(1, min(3, len(theirs))))
+        user = chance.choice(several) if several and chance.random() < 0.95 else self.some_user(chance)
+        theirs = self.model.of(user)
+        if not theirs:
+            return
+        chosen = chance.sample(theirs, chance.choice([1, 1, min(2, len(theirs)), len(theirs)]))
         names: list[Name] = [one.name for one in chosen]
         if chance.random() < 0.15:
             names.append(chance.choice(NAMES))
@@ -627,11 +632,10 @@ class MergeMachine(RuleBasedStateMachine):
                 self.world.seen["split"] += 1
         self.check(chance)
 
-    @rule(luck=luck)
     def replace(self, luck: int) -> None:
         chance, now = self.begin(luck)
         live = [one.name for one in self.model.instances if one.live and one.name in NAMES[:7]]
-        if not live or chance.random() < 0.4:
+        if not live:
             return
         old, new = chance.choice(live), chance.choice(NAMES[:7])
         known, there = self.model.live(old), self.model.live(new)
@@ -657,10 +661,9 @@ class MergeMachine(RuleBasedStateMachine):
             self.world.seen["replaced"] += 1
         self.check(chance)
 
-    @rule(luck=luck)
     def delete(self, luck: int) -> None:
         chance, _now = self.begin(luck)
-        if not self.model.users or chance.random() < 0.7:
+        if not self.model.users or chance.random() < 0.5:
             return
         user, whole = self.some_user(chance), chance.random() < 0.5
         _, error = self.attempt(self.formation.delete_user(self.parse(user), include_merged=whole, caller=CALLER))
@@ -774,7 +777,7 @@ def test_agrees_with_per_identifier_truth(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=EXAMPLES or 30,
+            max_examples=EXAMPLES or 24,
             stateful_step_count=60,
             derandomize=not EXAMPLES,
             database=None,
@@ -788,6 +791,6 @@ def test_agrees_with_per_identifier_truth(world: World) -> None:
     # That it met what it is about.
     assert world.steps > 300
     met = ("merged", "nested", "merged again", "kept apart", "unmerged", "split", "promoted", "replaced", "deleted")
-    assert {what: world.seen[what] for what in met if world.seen[what] < 2} == {}
+    assert {what: world.seen[what] for what in met if not world.seen[what]} == {}
     assert world.seen["equal keys"] > 0
     assert world.seen["undone at the end"] > 5
