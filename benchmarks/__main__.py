@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cache_size, cached, uncached, writes
+from benchmarks import cache_size, cached, context, uncached, writes
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row, table, write_json
 
@@ -19,6 +19,9 @@ PATHS: dict[str, Measure] = {
     "concurrent": uncached.measure_concurrent,
     "first-contact": writes.measure_first_contact,
     "associate": writes.measure_associate,
+    "context": context.measure_load,
+    "search": context.measure_search,
+    "chat": context.measure_chat,
 }
 CACHE_SIZE = "cache-size"
 

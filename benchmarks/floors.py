@@ -43,6 +43,25 @@ def rows(identifiers: int, user_pk: int | None = None) -> Rows:
     return Rows(pk, new_public_id(), user_pk is None, [(*name, name[2]) for name in names], events)
 
 
+@dataclass(frozen=True)
+class Talk:
+    """A session that the floor writes messages to."""
+
+    user_pk: int
+    identifier_pk: int
+    session_pk: int
+
+
+def message_keys() -> tuple[int, int]:
+    """Return keys for a message and its reply."""
+    return next(_keys), next(_keys)
+
+
+def talk_of(rows: Rows) -> Talk:
+    """Return a session of the user of ``rows``, not yet made."""
+    return Talk(rows.user_pk, rows.identifiers[0][0], next(_keys))
+
+
 class Floor(abc.ABC):
     """The bare statements. Every method is one call that is measured."""
 
@@ -57,6 +76,18 @@ class Floor(abc.ABC):
     @abc.abstractmethod
     async def insert(self, rows: Rows) -> None:
         """Insert the rows and commit."""
+
+    @abc.abstractmethod
+    async def newest_memories(self, user_pk: int, limit: int) -> None:
+        """Read the newest memories of one member."""
+
+    @abc.abstractmethod
+    async def begin_session(self, rows: Rows) -> Talk:
+        """Make a session of a user that :meth:`insert` made."""
+
+    @abc.abstractmethod
+    async def say(self, talk: Talk) -> None:
+        """Insert a message and its reply and commit."""
 
     @abc.abstractmethod
     async def close(self) -> None:

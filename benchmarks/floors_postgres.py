@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.floors import AT, FORMATION, SOURCE, Floor, Rows
+from benchmarks.floors import AT, FORMATION, SOURCE, Floor, Rows, Talk, message_keys, talk_of
 
 POOL = 10
 _LOOK_UP = """
@@ -18,6 +18,16 @@ SELECT i.pk, i.user_pk, i.type, i.value, i.secret, i.expires_at, m.root_pk, r.pu
   JOIN muxi_users m ON m.formation_id = i.formation_id AND m.pk = i.user_pk
   JOIN muxi_users r ON r.formation_id = m.formation_id AND r.pk = m.root_pk
  WHERE i.formation_id = $1 AND i.bucket = $2 AND i.unlinked_at IS NULL"""
+
+_NEWEST = """
+SELECT memory_id, type, key, content, value, metadata, shareable, created_at, updated_at FROM muxi_memories
+ WHERE formation_id = $1 AND user_pk = $2 ORDER BY updated_at DESC, pk DESC LIMIT $3"""
+_SESSION = """
+INSERT INTO muxi_sessions (formation_id, user_pk, identifier_pk, pk, session_id, created_at, last_activity_at)
+VALUES ($1, $2, $3, $4, 'bench', $5, $5)"""
+_MESSAGES = """
+INSERT INTO muxi_messages (formation_id, user_pk, identifier_pk, session_pk, pk, role, content, created_at)
+VALUES ($1, $2, $3, $4, $5, 'user', $7, $8), ($1, $2, $3, $4, $6, 'assistant', $9, $8)"""
 
 
 class PostgresFloor(Floor):
@@ -35,10 +45,13 @@ class PostgresFloor(Floor):
         return cls(await asyncpg.connect(url), pool, formation_id)
 
     async def look_up(self, bucket: bytes) -> None:
-        prepared = self._prepared.get(_LOOK_UP)
+        await self._fetch(_LOOK_UP, self._formation_id, bucket)
+
+    async def _fetch(self, statement: str, *arguments: Any) -> None:
+        prepared = self._prepared.get(statement)
         if prepared is None:
-            prepared = self._prepared[_LOOK_UP] = await self._connection.prepare(_LOOK_UP)
-        await prepared.fetch(self._formation_id, bucket)
+            prepared = self._prepared[statement] = await self._connection.prepare(statement)
+        await prepared.fetch(*arguments)
 
     async def look_up_all(self, buckets: Sequence[bytes]) -> None:
         await asyncio.gather(*map(self._look_up_pooled, buckets))
@@ -56,6 +69,19 @@ class PostgresFloor(Floor):
         for row in (*rows.identifiers, *rows.events):
             arguments += row
         await prepared.fetch(*arguments)
+
+    async def newest_memories(self, user_pk: int, limit: int) -> None:
+        await self._fetch(_NEWEST, self._formation_id, user_pk, limit)
+
+    async def begin_session(self, rows: Rows) -> Talk:
+        talk = talk_of(rows)
+        await self._fetch(_SESSION, FORMATION, talk.user_pk, talk.identifier_pk, talk.session_pk, AT)
+        return talk
+
+    async def say(self, talk: Talk) -> None:
+        common = (FORMATION, talk.user_pk, talk.identifier_pk, talk.session_pk)
+        said = ("My budget is $5,000", AT, "Got it: your budget is $5,000.")
+        await self._fetch(_MESSAGES, *common, *message_keys(), *said)
 
     async def close(self) -> None:
         await self._connection.close()

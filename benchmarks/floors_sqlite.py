@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.floors import AT, FORMATION, SOURCE, Floor, Rows
+from benchmarks.floors import AT, FORMATION, SOURCE, Floor, Rows, Talk, message_keys, talk_of
 
 _LOOK_UP = """
 SELECT i.pk, i.user_pk, i.type, i.value, i.secret, i.expires_at, m.root_pk, r.public_id
@@ -23,6 +23,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 'email', 0)"""
 _EVENT = """
 INSERT INTO muxi_history (formation_id, user_id, source, at, pk, event, identifier_pk, actor)
 VALUES (?, ?, ?, ?, ?, ?, ?, 'embedded')"""
+
+_NEWEST = """
+SELECT memory_id, type, key, content, value, metadata, shareable, created_at, updated_at FROM muxi_memories
+ WHERE formation_id = ?1 AND user_pk = ?2 ORDER BY updated_at DESC, pk DESC LIMIT ?3"""
+_SESSION = """
+INSERT INTO muxi_sessions (formation_id, user_pk, identifier_pk, pk, session_id, created_at, last_activity_at)
+VALUES (?, ?, ?, ?, 'bench', ?, ?)"""
+_MESSAGE = """
+INSERT INTO muxi_messages (formation_id, user_pk, identifier_pk, session_pk, pk, role, content, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SqliteFloor(Floor):
@@ -49,6 +59,22 @@ class SqliteFloor(Floor):
         many(_IDENTIFIER, [(FORMATION, rows.user_pk, SOURCE, AT, *row) for row in rows.identifiers])
         many(_EVENT, [(FORMATION, rows.user_id, SOURCE, AT, *row) for row in rows.events])
         execute("COMMIT")
+
+    async def newest_memories(self, user_pk: int, limit: int) -> None:
+        self._connection.execute(_NEWEST, (self._formation_id, user_pk, limit)).fetchall()
+
+    async def begin_session(self, rows: Rows) -> Talk:
+        talk = talk_of(rows)
+        self._connection.execute(_SESSION, (FORMATION, talk.user_pk, talk.identifier_pk, talk.session_pk, AT, AT))
+        return talk
+
+    async def say(self, talk: Talk) -> None:
+        asked, answered = message_keys()
+        common = (FORMATION, talk.user_pk, talk.identifier_pk, talk.session_pk)
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(_MESSAGE, (*common, asked, "user", "My budget is $5,000", AT))
+        self._connection.execute(_MESSAGE, (*common, answered, "assistant", "Got it: your budget is $5,000.", AT))
+        self._connection.execute("COMMIT")
 
     async def close(self) -> None:
         self._connection.close()

@@ -295,7 +295,9 @@ def canonical(tables: Tables) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def _named(row: Row, users: dict[int, str], links: dict[int, Any], parents: dict[int, str]) -> tuple[Any, ...]:
-    named = {name: value for name, value in row.items() if name not in ("formation_id", "pk")}
+    # What the database makes of other columns for its search is left out: it holds keys.
+    columns = {column.name for table in OWNED_TABLES for column in table.columns} - {"formation_id", "pk"}
+    named = {name: value for name, value in row.items() if name in columns}
     named["user_pk"] = users[row["user_pk"]]
     named["identifier_pk"] = links.get(row["identifier_pk"])
     for name in ("session_pk", "task_pk"):

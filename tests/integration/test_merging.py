@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.config import FormationConfig
@@ -26,7 +26,7 @@ from muxi_identity.errors import (
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import credentials, preferences, synopses
+from muxi_identity.storage.tables import credentials, preferences
 from tests.formations import Time, client_of, dump, rows_of
 from tests.invariants import check_invariants
 
@@ -216,6 +216,7 @@ async def test_a_preview_tells_what_would_come_together_and_writes_nothing(
         "messages": 4,
         "preferences": 1,
         "sessions": 1,
+        "working_memory": 4,
     }
     shown = {tuple(each["key"]): each for each in preview["equal_keys"]}
     assert preview["equal_key_count"] == 3
@@ -358,21 +359,32 @@ async def test_who_was_given_an_identifier_while_merged_is_established(client: A
 
 
 async def test_a_synopsis_of_both_is_dropped(client: AsyncFormationClient, database_config: FormationConfig) -> None:
-    def build(tx: Transaction, hit: Hit) -> None:
-        known = tx.connection.execute(select(synopses.c.pk).where(synopses.c.user_pk == hit.member_pk)).scalar()
-        assert known is None
-        (pk,) = tx.new_keys(1)
-        tx.connection.execute(
-            insert(synopses).values(
-                formation_id=tx.formation_id, pk=pk, user_pk=hit.member_pk, revision=3, text="of both", basis="{}"
-            )
-        )
-
     merged = await client.merge_users("usr_alice", SLACK)
-    await on(client, "usr_alice", build)
+    both = await client.get_synopsis(SLACK)
+    assert "Rex" in both["text"]
+    assert "Berlin" in both["text"]
     await client.unmerge_users(str(merged["merge_id"]))
-    (left,) = rows_of(await dump(database_config), "muxi_synopses")
-    assert (left["text"], left["basis"], left["revision"]) == (None, None, 4)
+    assert [row["text"] for row in rows_of(await dump(database_config), "muxi_synopses")] == [None, None]
+    assert "Rex" not in (await client.get_synopsis("usr_alice"))["text"]
+    assert "Berlin" not in (await client.get_synopsis(SLACK))["text"]
+
+
+async def test_a_split_leaves_nothing_in_the_synopsis_and_takes_its_words_along(
+    client: AsyncFormationClient, database_config: FormationConfig
+) -> None:
+    await client.merge_users("usr_alice", SLACK)
+    await client.get_synopsis("usr_alice")
+    await client.set_preference(SLACK, "language", "de")
+    await client.schedule_task(SLACK, "Say hello", cron="0 9 * * *")
+    await client.split_user("usr_alice", [SLACK])
+    assert not any(row["text"] for row in rows_of(await dump(database_config), "muxi_synopses"))
+    assert "Rex" not in (await client.get_synopsis("usr_alice"))["text"]
+    assert "Rex" in (await client.get_synopsis(SLACK))["text"]
+    assert [found["value"] for found in await client.search_memories("alice@x.com", "pet Rex")] == []
+    assert [found["value"] for found in await client.search_memories(SLACK, "pet Rex")] == ["Rex"]
+    assert await client.get_preferences("usr_alice") == {}
+    assert (await client.list_tasks(SLACK))["count"] == 1
+    assert (await client.list_tasks("usr_alice"))["count"] == 0
 
 
 # Splitting
@@ -384,7 +396,10 @@ async def test_a_split_takes_what_came_through_the_identifier(client: AsyncForma
     session = (await client.chat("My cat is Tom", "bob@x.com")).session_id
     await client.chat("My dog is Max", "usr_alice")
     counted = await client.split_user("usr_alice", ["Bob@X.com", ("bob@x.com", "email")], dry_run=True)
-    assert (counted["new_user_id"], counted["rows"]) == (None, {"memories": 2, "messages": 4, "sessions": 1})
+    assert (counted["new_user_id"], counted["rows"]) == (
+        None,
+        {"memories": 2, "messages": 4, "sessions": 1, "working_memory": 4},
+    )
     assert await who(client, "bob@x.com") == "usr_alice"
     split = await client.split_user("alice@x.com", ["Bob@X.com", ("bob@x.com", "email")], reason="typing error")
     bob = str(split["new_user_id"])

@@ -17,8 +17,16 @@ PATHS = [
     "associate 5, new user",
     "associate 5, given user",
     "associate 5, all known",
+    *(f"context load, {number} memories" for number in (10, 100, 200)),
+    *(f"memory search, {number} memories" for number in (10, 100, 200)),
+    "chat turn, offline",
 ]
-ONE_ROUND_TRIP = ["first contact", "associate 5, new user", "associate 5, given user"]
+ONE_ROUND_TRIP = [
+    "first contact",
+    "associate 5, new user",
+    "associate 5, given user",
+    *(f"context load, {number} memories" for number in (10, 100, 200)),
+]
 
 
 def test_every_path_is_measured_on_both_databases(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import Any
 
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
 from muxi_identity.formation import Formation
@@ -81,12 +82,14 @@ class Lifecycle:
         config: FormationConfig,
         *,
         responder: Responder | None,
+        memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
     ) -> None:
         self.config = config
         self.open_formation: Formation | None = None
         self._responder = responder
+        self._memory_ranker = memory_ranker
         self._clock = clock
         self._folder = folder
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -115,7 +118,13 @@ class Lifecycle:
             self._refuse_closed()
             if self.open_formation is None:
                 database = make_database(self.config.database, durable=self._folder is None)
-                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
+                formation = Formation(
+                    self.config,
+                    database=database,
+                    responder=self._responder,
+                    memory_ranker=self._memory_ranker,
+                    clock=self._clock,
+                )
                 await formation.open()
                 self.open_formation = formation
             formation = self.open_formation

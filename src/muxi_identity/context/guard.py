@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
+from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.errors import GuardRefused
 from muxi_identity.storage.tables import identifiers, users
 
+# Made once: an alias copies every column that it has.
+_root = users.alias("root")
+_with_root = users.join(_root, (_root.c.formation_id == users.c.formation_id) & (_root.c.pk == users.c.root_pk))
 
-def hold_theirs(tx: Transaction, hit: Hit) -> None:
+
+def hold_theirs(tx: Transaction, hit: Hit, *, alone: bool = False) -> None:
     """Hold the caller's identifier under its member until the transaction ends.
+
+    ``alone`` keeps other writers under the same identifier (under a public id, other holders that are alone) waiting
+    until then: for what only one of them may begin. Whoever needs it asks for it at once: of two that held a share
+    lock and then wanted more, each would wait for the other.
 
     The share lock meets an unlink, a split or a delete that is under way: whichever commits first, the other sees it.
     (The foreign key alone would let a write through an identifier that was unlinked meanwhile.) The user is locked
@@ -20,7 +29,21 @@ def hold_theirs(tx: Transaction, hit: Hit) -> None:
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
-    _check(tx, hit, lock=tx.database.lock_rows)
+    if not tx.database.lock_rows:  # nobody else writes meanwhile
+        check_theirs(tx, hit)
+        return
+    by_public_id = hit.identifier_pk is None
+    user = select(users.c.pk).where(tx.users_where(users.c.pk == hit.member_pk))
+    held = user.with_for_update(read=not (alone and by_public_id), key_share=True)
+    if tx.connection.execute(held).scalar() is None:
+        raise GuardRefused
+    if by_public_id:
+        return
+    identifier = select(identifiers.c.pk).where(_is_theirs(tx, hit))
+    # FOR SHARE, or FOR NO KEY UPDATE: the foreign keys of rows that are written meanwhile wait for neither.
+    held = identifier.with_for_update(read=not alone, key_share=alone)
+    if tx.connection.execute(held).scalar() is None:
+        raise GuardRefused
 
 
 def check_theirs(tx: Transaction, hit: Hit) -> str:
@@ -32,33 +55,20 @@ def check_theirs(tx: Transaction, hit: Hit) -> str:
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
-    return _check(tx, hit, lock=False)
-
-
-def _check(tx: Transaction, hit: Hit, *, lock: bool) -> str:
-    root = users.alias("root")
-    user = (
-        select(root.c.public_id)
-        .select_from(users)
-        .join(root, (root.c.formation_id == users.c.formation_id) & (root.c.pk == users.c.root_pk))
-        .where(tx.users_where(users.c.pk == hit.member_pk))
-    )
-    if lock:
-        user = user.with_for_update(read=True, key_share=True, of=users)
-    public_id: str | None = tx.connection.execute(user).scalar()
+    statement = select(_root.c.public_id).select_from(_with_root)
+    if hit.identifier_pk is not None:
+        statement = statement.join(identifiers, _is_theirs(tx, hit))
+    public_id: str | None = tx.connection.execute(statement.where(tx.users_where(users.c.pk == hit.member_pk))).scalar()
     if public_id is None:
         raise GuardRefused
-    if hit.identifier_pk is None:
-        return public_id
-    identifier = select(identifiers.c.pk).where(
+    return public_id
+
+
+def _is_theirs(tx: Transaction, hit: Hit) -> ColumnElement[bool]:
+    return and_(
         identifiers.c.formation_id == tx.formation_id,
         identifiers.c.pk == hit.identifier_pk,
         identifiers.c.user_pk == hit.member_pk,
         identifiers.c.unlinked_at.is_(None),
         or_(identifiers.c.expires_at.is_(None), identifiers.c.expires_at > tx.now),
     )
-    if lock:
-        identifier = identifier.with_for_update(read=True)
-    if tx.connection.execute(identifier).scalar() is None:
-        raise GuardRefused
-    return public_id

@@ -6,21 +6,18 @@ them.
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, select, union
+from sqlalchemy import Select, and_, select, tuple_, union
 
-from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.naming import member_now
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import HistoryEvent, HistoryPage, iso
+from muxi_identity.paging import check_limit, read_cursor, write_cursor
 from muxi_identity.storage.tables import history, identifiers, users
 
-MAX_PAGE: Final = 500
-_MAX_CURSOR: Final = 256  # characters; ours are shorter
+_CALL: Final = "get_user_history"
 
 
 def read_history(tx: Transaction, hit: Hit, limit: int, cursor: str | None) -> HistoryPage:
@@ -30,22 +27,15 @@ def read_history(tx: Transaction, hit: Hit, limit: int, cursor: str | None) -> H
         UserNotFoundError: It means nobody any more.
         InvalidRequestError: The limit is out of range or the cursor is none of ours.
     """
-    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequestError(f"limit must be a whole number from 1 to {MAX_PAGE}.")
-    before, shown = (None, 0) if cursor is None else _read_cursor(cursor)
+    check_limit(limit)
+    key = tx.bucket.fingerprint("cursors")
     page = _about(tx, member_now(tx, hit).root_pk)
-    if before is not None:
-        page = page.where(history.c.at <= before)
-    rows = tx.connection.execute(
-        page.order_by(history.c.at.desc(), history.c.pk.desc()).offset(shown).limit(limit + 1)
-    ).all()
+    if cursor is not None:
+        page = page.where(tuple_(history.c.at, history.c.pk) < tuple_(*read_cursor(key, _CALL, cursor)))
+    rows = tx.connection.execute(page.order_by(history.c.at.desc(), history.c.pk.desc()).limit(limit + 1)).all()
     events = [_event(row) for row in rows[:limit]]
-    next_cursor = None
-    if len(rows) > limit:
-        last = rows[limit - 1].at
-        same = sum(row.at == last for row in rows[:limit])
-        # A key would tell places within a moment apart, but keys stay inside: what was shown of it is counted instead.
-        next_cursor = _write_cursor(last, same + (shown if last == before else 0))
+    last = rows[limit - 1] if len(rows) > limit else None
+    next_cursor = None if last is None else write_cursor(key, _CALL, last.at, last.pk)
     return {"events": events, "count": len(events), "next_cursor": next_cursor}
 
 
@@ -89,17 +79,3 @@ def _event(row: Any) -> HistoryEvent:
         "source": row.source,
         "reason": row.reason,
     }
-
-
-def _write_cursor(at: int, shown: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([at, shown]).encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, int]:
-    try:
-        at, shown = json.loads(base64.urlsafe_b64decode(cursor[:_MAX_CURSOR].encode()))
-    except (AttributeError, TypeError, ValueError, RecursionError):
-        at = shown = None
-    if type(at) is not int or type(shown) is not int or at.bit_length() > 63 or not 0 <= shown < 2**31:
-        raise InvalidRequestError("cursor is not one that get_user_history gave; pass next_cursor of the page before.")
-    return at, shown

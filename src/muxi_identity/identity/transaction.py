@@ -17,6 +17,7 @@ from muxi_identity.storage.errors import RaceLost
 from muxi_identity.storage.rows import BucketRow, Change
 from muxi_identity.storage.tables import formations, identifiers, users
 
+_KEYS_AT_ONCE = 8
 _root = users.alias("root")
 _member = users.alias("member")
 
@@ -56,6 +57,7 @@ class Transaction:
     erased: bool = False
     """Something was erased that must not be found in what the database keeps of older states either."""
     _next_slots: dict[bytes, int] = field(default_factory=dict)
+    _keys: list[int] = field(default_factory=list)
 
     @property
     def now(self) -> int:
@@ -63,8 +65,14 @@ class Transaction:
         return self.change.at
 
     def new_keys(self, number: int) -> list[int]:
-        """Draw keys that no row ever had."""
-        return self.database.new_keys(self.connection, self.formation_id, number)
+        """Draw keys that no row ever had.
+
+        A few more than asked for are drawn at once: a turn writes to several tables.
+        """
+        if len(self._keys) < number:
+            self._keys += self.database.new_keys(self.connection, self.formation_id, max(number, _KEYS_AT_ONCE))
+        drawn, self._keys = self._keys[:number], self._keys[number:]
+        return drawn
 
     def bucket_rows(self, buckets: Iterable[bytes]) -> dict[bytes, list[BucketRow]]:
         """Read the rows of these buckets that are live or tombstones of secrets, by slot.

@@ -103,8 +103,8 @@ class AsyncOperatorCalls(AsyncCalls):
         >>> linked = await formation.associate_user_identifiers(["alice@email.com", ("U98765ABC", "slack")])
         >>> told = await formation.chat("My budget is $5,000", user_id=("U98765ABC", "slack"))
         >>> split = await formation.split_user("alice@email.com", [("U98765ABC", "slack")])
-        >>> split["rows"]
-        {'memories': 1, 'messages': 2, 'sessions': 1}
+        >>> split["rows"]["memories"], split["rows"]["messages"]
+        (1, 2)
         """
         formation = await self._formation()
         return await formation.curator.split(

@@ -100,8 +100,8 @@ class OperatorCalls(BlockingCalls):
         >>> linked = formation.associate_user_identifiers(["alice@email.com", ("U98765ABC", "slack")])
         >>> told = formation.chat("My budget is $5,000", user_id=("U98765ABC", "slack"))
         >>> split = formation.split_user("alice@email.com", [("U98765ABC", "slack")])
-        >>> split["rows"]
-        {'memories': 1, 'messages': 2, 'sessions': 1}
+        >>> split["rows"]["memories"], split["rows"]["messages"]
+        (1, 2)
         """
         return self._run(self._async.split_user(user_id, identifiers, dry_run=dry_run, reason=reason, source=source))
 

@@ -2,9 +2,11 @@
 
 from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
 from muxi_identity.storage.tables.context import (
+    DIGEST,
     OWNED_TABLES,
     credentials,
     memories,
+    memory_words,
     messages,
     preferences,
     sessions,
@@ -24,6 +26,7 @@ from muxi_identity.storage.tables.identity import (
 )
 
 __all__ = [
+    "DIGEST",
     "OWNED_TABLES",
     "credentials",
     "formations",
@@ -32,6 +35,7 @@ __all__ = [
     "identifiers",
     "key_sequence",
     "memories",
+    "memory_words",
     "merges",
     "messages",
     "metadata",
