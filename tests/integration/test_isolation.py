@@ -131,7 +131,7 @@ async def test_the_same_names_mean_other_people(two: Two) -> None:
 
 
 async def test_a_page_of_one_is_no_way_into_the_other(two: Two) -> None:
-    for number in range(3):
+    for _ in range(3):
         await two.here.create_user()
         await two.there.create_user()
     page = await two.here.list_users(limit=1)

@@ -34,7 +34,7 @@ from muxi_identity.context.synopsis.rows import raise_revision, raise_revisions
 from muxi_identity.context.working.rows import clear_items, forget_items
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import DIGEST, key_sequence, memories, memory_words
+from muxi_identity.storage.tables import DIGEST, key_sequence, memories, memory_words, owner_apart
 from muxi_identity.storage.upserts import insert_into
 
 FACT = "fact"
@@ -42,7 +42,7 @@ MAX_FACTS = 200
 """How many facts a reader is given: the newest."""
 _OWN_KEY = (
     memories.c.formation_id,
-    memories.c.user_pk,
+    owner_apart(memories),
     memories.c.type,
     memories.c.key,
     # A constant, as the index has it: a parameter would not be known for the same.
@@ -161,7 +161,7 @@ def find_memory(tx: Transaction, hit: Hit, memory_id: str) -> Row[Any] | None:
         .where(_theirs(tx, hit), memories.c.memory_id == memory_id)
         .subquery("named")
     )
-    winner = winner_of(tx.formation_id, members, named.c.type, named.c.key).correlate(named).scalar_subquery()
+    winner = winner_of(tx.database.dialect, tx.formation_id, members, named)
     standing = (memories.c.formation_id == tx.formation_id) & (memories.c.pk == winner)
     return tx.connection.execute(select(memories).select_from(named.join(memories, standing))).one_or_none()
 

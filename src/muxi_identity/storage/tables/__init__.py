@@ -1,6 +1,6 @@
 """The schema: one for SQLite and PostgreSQL; its rules stand in :mod:`muxi_identity.storage.tables.base`."""
 
-from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
+from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table, owner_apart
 from muxi_identity.storage.tables.context import (
     DIGEST,
     OWNED_TABLES,
@@ -41,6 +41,7 @@ __all__ = [
     "metadata",
     "own_key",
     "owned_table",
+    "owner_apart",
     "preferences",
     "separations",
     "sessions",
