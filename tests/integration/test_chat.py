@@ -416,15 +416,16 @@ WRONG: dict[str, Any] = {
 async def test_a_response_of_the_wrong_shape_is_the_responders_fault(
     database_config: FormationConfig, subtests: pytest.Subtests
 ) -> None:
-    wrong = Response("x")
+    given: list[Response] = []
 
     async def act(turn: Turn) -> Response:
-        return wrong
+        return given[-1]
 
     async with AsyncFormationClient(database_config, responder=Scripted(act)) as client:
         await client.resolve_user("alice", create_user=True)
         before = await dump(database_config)
         for name, wrong in WRONG.items():
+            given.append(wrong)
             with subtests.test(name):
                 with pytest.raises(ModelError):
                     await client.chat("Hello", "alice")
