@@ -181,7 +181,8 @@ def _find_path(standing: Sequence[Row[Any]], first: int, second: int) -> list[Ro
 
     def line(pk: int) -> list[Row[Any]]:
         up: list[Row[Any]] = []
-        while pk in by_secondary:
+        # Clocks of several machines differ: at a moment of the past the arrows may seem to go in a circle.
+        while pk in by_secondary and len(up) < len(standing):
             up.append(by_secondary[pk])
             pk = up[-1].primary_pk
         return up
