@@ -25,7 +25,8 @@ _numbers = itertools.count()
 # Messages: what a person has most of.
 _MESSAGES = """
 INSERT INTO muxi_messages (formation_id, pk, user_pk, identifier_pk, session_pk, role, content, created_at)
-SELECT :formation_id, CAST(:first AS BIGINT) + n, s.user_pk, s.identifier_pk, s.pk, 'user', 'Message number ' || n, CAST(:began AS BIGINT) + n
+SELECT :formation_id, CAST(:first AS BIGINT) + n, s.user_pk, s.identifier_pk, s.pk,
+       'user', 'Message number ' || n, CAST(:began AS BIGINT) + n
   FROM muxi_sessions s, {numbers}
  WHERE s.formation_id = :formation_id AND s.session_id = :session_id"""
 _NUMBERS = {
