@@ -62,9 +62,11 @@ class Formation:
         database: Database,
         responder: Responder | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        owns_database: bool = True,
     ) -> None:
         self.config = config
         self.database = database
+        self._owns_database = owns_database  # a shared one is open already, and others go on with it
         self._rules = config.identity.rules
         self._clock = clock
         self._responder: Responder = responder or OfflineResponder()
@@ -93,7 +95,8 @@ class Formation:
         Raises:
             ConfigurationError: The key is missing or is not the one that the formation was made with.
         """
-        await self.database.open()
+        if self._owns_database:
+            await self.database.open()
         try:
             self._bucket = BucketKey(self._secret(), self.config.id)
             try:
@@ -103,7 +106,7 @@ class Formation:
             self._assemble(born)
             await self._coherence.start()
         except BaseException:
-            await self.database.close()
+            await self._close_database()
             raise
         if isinstance(self.database, SqliteDatabase):  # an address would carry a password; a file is looked for
             logger.info("formation %s is open in %s", self.config.id, self.database.path)
@@ -166,7 +169,20 @@ class Formation:
         await self._runner.finish()
         await self._coherence.stop()
         await self._lookup.close()
-        await self.database.close()
+        await self._close_database()
+
+    async def _close_database(self) -> None:
+        if self._owns_database:
+            await self.database.close()
+
+    @property
+    def now(self) -> int:
+        """The time that the formation goes by, in microseconds since 1970."""
+        return self._clock.now()
+
+    def derive_key(self, purpose: str) -> bytes:
+        """Return a key that is this formation's own, for one purpose (32 bytes)."""
+        return self._bucket.fingerprint(f"derived key {purpose}")
 
     # Resolving
 

@@ -21,6 +21,7 @@ from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.storage.opening import make_database
+from muxi_identity.storage.sharing import SharedDatabases
 
 ConfigSource = FormationConfig | Mapping[str, Any] | str | os.PathLike[str] | EllipsisType | None
 
@@ -83,12 +84,14 @@ class Lifecycle:
         responder: Responder | None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
+        databases: SharedDatabases | None = None,
     ) -> None:
         self.config = config
         self.open_formation: Formation | None = None
         self._responder = responder
         self._clock = clock
         self._folder = folder
+        self._databases = databases
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -114,8 +117,16 @@ class Lifecycle:
         async with self._opening:
             self._refuse_closed()
             if self.open_formation is None:
-                database = make_database(self.config.database, durable=self._folder is None)
-                formation = Formation(self.config, database=database, responder=self._responder, clock=self._clock)
+                durable, shared = self._folder is None, self._databases
+                formation = Formation(
+                    self.config,
+                    database=await shared.borrow(self.config.database, durable=durable)
+                    if shared
+                    else make_database(self.config.database, durable=durable),
+                    responder=self._responder,
+                    clock=self._clock,
+                    owns_database=shared is None,
+                )
                 await formation.open()
                 self.open_formation = formation
             formation = self.open_formation

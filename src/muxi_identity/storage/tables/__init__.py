@@ -14,9 +14,11 @@ from muxi_identity.storage.tables.context import (
     working_memory,
 )
 from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
+from muxi_identity.storage.tables.serving import api_keys, requests
 
 __all__ = [
     "OWNED_TABLES",
+    "api_keys",
     "credentials",
     "formations",
     "history",
@@ -30,6 +32,7 @@ __all__ = [
     "own_key",
     "owned_table",
     "preferences",
+    "requests",
     "sessions",
     "synopses",
     "task_runs",

@@ -1,0 +1,51 @@
+"""Path parameters: one segment each, decoded after the path was split, so that any identifier fits in one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from urllib.parse import quote, unquote_to_bytes
+
+from starlette.convertors import Convertor, register_url_convertor
+
+from muxi_identity.errors import InvalidRequestError
+
+_NOT_USERS = "resolve|identifiers|tokens|merge|merges|link-codes|import"
+
+
+class Segment(Convertor[str]):
+    """What stands between two slashes, percent-encoded."""
+
+    regex: ClassVar[str] = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        """Decode a parameter.
+
+        Raises:
+            InvalidRequestError: It is no percent-encoded UTF-8.
+        """
+        try:
+            return unquote_to_bytes(value).decode()
+        except UnicodeDecodeError:
+            raise InvalidRequestError("The path holds percent-encoded bytes that are no UTF-8.") from None
+
+    def to_string(self, value: str) -> str:
+        """Encode a parameter."""
+        return quote(value, safe="")
+
+
+class User(Segment):
+    """Any identifier of a user, but none of the words that stand in the same place of other paths."""
+
+    regex: ClassVar[str] = rf"(?!(?:{_NOT_USERS})(?:/|$))[^/]+"
+
+
+class Tail(Segment):
+    """All that is left of a path, slashes too: for clients that do not encode them."""
+
+    regex: ClassVar[str] = ".+"
+
+
+def register() -> None:
+    """Make the kinds of parameter known by name: ``{name:segment}``, ``{name:user}``, ``{name:tail}``."""
+    for name, kind in (("segment", Segment()), ("user", User()), ("tail", Tail())):
+        register_url_convertor(name, kind)

@@ -1,0 +1,72 @@
+"""Parameters and schemas that several routes have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
+
+from muxi_identity.arguments import MAX_NOTE
+from muxi_identity.refusals import MAX_CHARACTERS, MAX_SECRET_BYTES
+
+_VALUE = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS, "examples": ["alice@email.com"]}
+_TYPE = {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,63}$", "examples": ["slack"]}
+
+IDENTIFIER_SCHEMA: dict[str, Any] = {
+    "title": "Identifier",
+    "description": "`value`, `[value, type]`, or an object with more. Typed it is exact, untyped a guess.",
+    "anyOf": [
+        _VALUE,
+        {"type": "integer"},
+        {"type": "array", "prefixItems": [_VALUE, {"anyOf": [_TYPE, {"type": "null"}]}], "minItems": 2, "maxItems": 2},
+        {
+            "type": "object",
+            "properties": {
+                "identifier": {"anyOf": [{**_VALUE, "maxLength": MAX_SECRET_BYTES}, {"type": "integer"}]},
+                "type": {"anyOf": [_TYPE, {"type": "null"}]},
+                "scope": {"type": ["string", "null"], "maxLength": 255},
+                "verified": {"type": "boolean"},
+                "expires_at": {"type": ["string", "null"], "format": "date-time"},
+                "metadata": {"type": ["object", "null"]},
+            },
+            "required": ["identifier"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
+# What it holds is for the one parser of identifiers to judge: the same here as in a process.
+AnyIdentifier: TypeAlias = Annotated[Any, WithJsonSchema(IDENTIFIER_SCHEMA)]
+"""An identifier in any of its forms."""
+
+Note: TypeAlias = Annotated[str | None, Field(max_length=MAX_NOTE)]
+"""A text for the history."""
+
+Flag: TypeAlias = StrictBool
+
+UserInPath: TypeAlias = Annotated[
+    str,
+    Path(
+        description="Any identifier of the user, percent-encoded, or the public id.",
+        max_length=MAX_SECRET_BYTES,
+        examples=["alice@email.com"],
+    ),
+]
+UserInQuery: TypeAlias = Annotated[
+    str | None, Query(description="The same as X-Muxi-User-ID, for clients that send it here too.", max_length=8192)
+]
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Cursor: TypeAlias = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+
+
+class Body(BaseModel):
+    """A request's body. A key that nobody knows is refused: it is a slip of the pen, and its default would be used."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class OpenBody(BaseModel):
+    """A request's body with more in it than is read: what clients of the whole product send is not all ours."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
