@@ -24,7 +24,8 @@ from muxi import FormationClient
 
 def make_app(formation: FormationClient, token: str) -> App:
     """Return the Slack app that answers for ``formation``."""
-    app = App(token=token)
+    # Slack for governments, and a proxy, have other addresses.
+    app = App(client=WebClient(token, base_url=os.environ.get("SLACK_API_URL", WebClient.BASE_URL)))
     linked: set[tuple[str, str]] = set()
 
     def link(client: WebClient, team_id: str, slack_id: str) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 CLIENT = Path(__file__).resolve().parent.parent / "src" / "muxi_identity" / "client"
 SOURCE, TARGET = CLIENT / "asynchronous", CLIENT / "synchronous"
 CACHED = ("resolve_user", "find_user")
+# Arguments that are wrapped by the first line of a call: no variable of a traceback may hold one.
+CONCEALED = ("credential",)
 # Written by hand in client/blocking.py, since they are no plain calls.
 BASES = {
     "AsyncCalls": "BlockingCalls",
@@ -62,6 +64,9 @@ def method(node: Function) -> str:
             f"        cached = self._async._cached(self._async._given({given}))\n"
             "        if cached is not None:\n            return cached\n"
         )
+    for name in CONCEALED:
+        if name in arguments(node).split(", "):
+            cached += f"        {name} = conceal({name})\n"
     call = f"self._async.{node.name}({arguments(node)})"
     if node.name == "channel":
         call = f"Channel(self, {arguments(node).replace('scope=', '')})"

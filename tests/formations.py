@@ -52,15 +52,19 @@ async def dump(config: FormationConfig, *, formation_only: bool = True) -> Dump:
     """Return every row of every table, in order: of this formation, or of the whole database."""
     where = "WHERE formation_id = {}" if formation_only else ""
     arguments = (config.id,) if formation_only else ()
-    tables = sorted(metadata.tables)
+    # By name: the schema may keep columns of its own for what a database searches by.
+    tables = {
+        name: ", ".join(f'"{column.name}"' for column in table.columns)
+        for name, table in sorted(metadata.tables.items())
+    }
     database = config.database
     if database.path is not None:
         connection = sqlite3.connect(database.path)
         try:
             connection.execute("BEGIN")
             found = {
-                name: connection.execute(f"SELECT * FROM {name} {where.format('?')}", arguments).fetchall()
-                for name in tables
+                name: connection.execute(f"SELECT {columns} FROM {name} {where.format('?')}", arguments).fetchall()
+                for name, columns in tables.items()
             }
         finally:
             connection.close()
@@ -72,9 +76,9 @@ async def dump(config: FormationConfig, *, formation_only: bool = True) -> Dump:
                 found = {
                     name: [
                         tuple(row)
-                        for row in await reader.fetch(f"SELECT * FROM {name} {where.format('$1')}", *arguments)
+                        for row in await reader.fetch(f"SELECT {columns} FROM {name} {where.format('$1')}", *arguments)
                     ]
-                    for name in tables
+                    for name, columns in tables.items()
                 }
         finally:
             await reader.close()

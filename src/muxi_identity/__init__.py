@@ -1,10 +1,13 @@
 """One person, many identifiers, one memory: the multi-identity user layer for AI assistants."""
 
 from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
+from muxi_identity.client.streams import AsyncChatStream, ChatStream
 from muxi_identity.client.synchronous import Channel, FormationClient
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.facts import Fact
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.sessions.message import Message
+from muxi_identity.conversation.model import ModelResponder
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
 from muxi_identity.conversation.tools import TurnTools
 from muxi_identity.errors import (
@@ -50,7 +53,12 @@ from muxi_identity.models import (
     ChatReply,
     ClearResult,
     CredentialRecord,
+    CredentialRotation,
     CredentialService,
+    DeletedCredential,
+    DeletedMemory,
+    DeletedPreference,
+    DeletedTask,
     DeleteResult,
     IdentifierName,
     IdentifierRecord,
@@ -74,8 +82,10 @@ from muxi_identity.models import (
     UserContext,
     UserPage,
     UserRecord,
+    WorkingCleared,
     WorkingItem,
 )
+from muxi_identity.secret import Secret
 
 __version__ = "0.1.0"
 
@@ -83,19 +93,26 @@ __all__ = [
     "AccessError",
     "AmbiguousIdentifierError",
     "AsyncChannel",
+    "AsyncChatStream",
     "AsyncFormationClient",
     "AudienceMismatchError",
     "Channel",
     "ChatReply",
+    "ChatStream",
     "ClearResult",
     "ClientClosedError",
     "ConfigurationError",
     "ConflictError",
     "CredentialNotFoundError",
     "CredentialRecord",
+    "CredentialRotation",
     "CredentialService",
     "CredentialUnreadableError",
     "DeleteResult",
+    "DeletedCredential",
+    "DeletedMemory",
+    "DeletedPreference",
+    "DeletedTask",
     "Fact",
     "ForbiddenError",
     "FormationClient",
@@ -114,10 +131,12 @@ __all__ = [
     "LinkResult",
     "MemoryNotFoundError",
     "MemoryPage",
+    "MemoryRanker",
     "MemoryRecord",
     "MergeConflictError",
     "Message",
     "ModelError",
+    "ModelResponder",
     "ModelTimeoutError",
     "ModelUnavailableError",
     "MuxiError",
@@ -132,6 +151,7 @@ __all__ = [
     "Responder",
     "Response",
     "RestoreResult",
+    "Secret",
     "SecretRefusedError",
     "SessionMessage",
     "SessionMessages",
@@ -156,6 +176,7 @@ __all__ = [
     "UserNotFoundError",
     "UserPage",
     "UserRecord",
+    "WorkingCleared",
     "WorkingItem",
     "__version__",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection, insert, select
 
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
+from muxi_identity.context.load import ContextLoader
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
 from muxi_identity.context.preferences.service import Preferences
 from muxi_identity.context.sessions.service import Sessions
@@ -17,8 +20,11 @@ from muxi_identity.context.synopsis.service import Synopses
 from muxi_identity.context.tasks.service import Tasks
 from muxi_identity.context.working.service import WorkingMemory
 from muxi_identity.conversation.chat import Conversation
-from muxi_identity.conversation.offline import OfflineResponder
+from muxi_identity.conversation.choosing import configured_responder
+from muxi_identity.conversation.model import ModelResponder
+from muxi_identity.conversation.recording import Recorder
 from muxi_identity.conversation.responder import Responder
+from muxi_identity.conversation.worker import TaskWorker
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
 from muxi_identity.identity import people
@@ -61,6 +67,7 @@ class Formation:
         *,
         database: Database,
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         owns_database: bool = True,
     ) -> None:
@@ -69,7 +76,9 @@ class Formation:
         self._owns_database = owns_database  # a shared one is open already, and others go on with it
         self._rules = config.identity.rules
         self._clock = clock
-        self._responder: Responder = responder or OfflineResponder()
+        self._memory_ranker = memory_ranker
+        self._given_responder = responder
+        self._own_responder: Responder | None = None
         # Made when it is opened: one service for each kind of thing that belongs to a person.
         self.sessions: Sessions
         self.memories: Memories
@@ -78,7 +87,10 @@ class Formation:
         self.credentials: Credentials
         self.tasks: Tasks
         self.synopses: Synopses
+        self.loader: ContextLoader
+        self.recorder: Recorder
         self.conversation: Conversation
+        self.worker: TaskWorker
         self.cache: IdentityCache
         self._bucket: BucketKey
         self._lookup: Lookup
@@ -128,13 +140,19 @@ class Formation:
         self._associator = Associator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
-        self.memories = Memories(access, config)
+        self.memories = Memories(access, self._memory_ranker)
         self.working = WorkingMemory(access, config)
         self.preferences = Preferences(access)
         self.credentials = Credentials(access, config, self._secret())
         self.tasks = Tasks(access)
-        self.synopses = Synopses(access)
-        self.conversation = Conversation(access, config, self._responder)
+        responder = self._given_responder
+        if responder is None:
+            responder = self._own_responder = configured_responder(config.model)
+        self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
+        self.loader = ContextLoader(access, self._lookup, config)
+        self.recorder = Recorder(access, config)
+        self.conversation = Conversation(access, config, responder, self.loader, self.credentials)
+        self.worker = TaskWorker(self._runner, partial(self.conversation.chat, continued=False))
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -165,8 +183,12 @@ class Formation:
         return int(known.created_at)
 
     async def close(self) -> None:
-        """Let what was begun end, and close the connections."""
+        """Stop running tasks, let what else was begun end, and close the connections."""
+        await self.worker.stop()
+        await self.conversation.close()
         await self._runner.finish()
+        if isinstance(self._own_responder, ModelResponder):
+            await self._own_responder.aclose()
         await self._coherence.stop()
         await self._lookup.close()
         await self._close_database()

@@ -296,6 +296,8 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
     assert {key: rows[key] for key in rows if key.startswith(("id", "memory", "llm"))} == {
         "id": config.id,
         "memory.persistent.provider": config.database.provider,
+        "memory.working.ttl": f"{config.working.ttl:.0f}",
+        "memory.working.max_items": str(config.working.max_items),
         "memory.session.max_messages": str(config.session.max_messages),
         "memory.session.idle_timeout": f"{config.session.idle_timeout:.0f}",
         "identity.cache.ttl": f"{config.identity.cache.ttl:.0f}",
@@ -306,6 +308,12 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
         "identity.refuse.add": "none",
         "identity.refuse.allow": "none",
         "llm.model": config.model.name,
+        "llm.api_key": "none",
+        "llm.base_url": "none",
+        "llm.instructions": "none",
+        "llm.timeout": f"{config.model.timeout:.0f}",
+        "llm.context_tokens": str(config.model.context_tokens),
+        "llm.reply_tokens": str(config.model.reply_tokens),
     }
 
 
@@ -387,17 +395,27 @@ def test_every_dependency_has_its_reason() -> None:
     assert {name for name in names if f"`{name}`" not in decisions} == set()
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions.md"])
+DOCUMENTS = [
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))),
+]
+
+
+def headings_of(path: Path) -> set[str]:
+    """The names that a document's headings can be linked by."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
 def test_links_lead_somewhere(path: str) -> None:
-    text = (ROOT / path).read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings
-        elif not target.startswith("https://"):
-            assert ((ROOT / path).parent / target).exists()
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / path).read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        file, _, heading = target.partition("#")
+        there = (ROOT / path).parent / file if file else ROOT / path
+        assert there.exists(), target
+        assert not heading or heading in headings_of(there), target
 
 
 # Docstrings

@@ -80,9 +80,8 @@ class OtherProcess:
         return call
 
     def end(self) -> int:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        return self._process.wait(60)
+        self._process.communicate(timeout=60)
+        return self._process.returncode
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ from sqlalchemy import Connection
 
 from muxi_identity import FormationClient, StorageUnavailableError
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
+from muxi_identity.context.memories.search import matching_memories
 from muxi_identity.storage import migrate
 from muxi_identity.storage.database import Database
-from muxi_identity.storage.errors import GuardRefused
+from muxi_identity.storage.errors import GuardRefused, RaceLost
 from muxi_identity.storage.opening import make_database
 from muxi_identity.storage.tables import OWNED_TABLES, metadata
+from muxi_identity.storage.text_search import query_terms
 from tests.postgres import PostgresCluster
 
 PROCESSES = 8
@@ -104,18 +108,26 @@ def test_several_processes_start_at_once(empty_config: FormationConfig) -> None:
         assert client.list_users()["count"] == 1
 
 
-# SQLAlchemy does not reflect SQLite's expression index; the next test compares it by hand.
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index uq_sessions_key")
+OWN_KEYS = {
+    str(index.name): [column.name for column in index.columns if column.name != "identifier_pk"]
+    for table in metadata.sorted_tables
+    for index in table.indexes
+    if re.fullmatch(r"uq_\w+_key", str(index.name))
+}
+# Full-text search: made by the migration for each database its own way, and tested with the search.
+FOR_SEARCH = re.compile(r"muxi_memory_words(_\w+)?|lexemes|ix_memories_lexemes|tr_memories_\w+")
+
+
+# SQLAlchemy does not reflect SQLite's expression indexes; the next test compares them by hand.
+@pytest.mark.filterwarnings(r"ignore:Skipped unsupported reflection of expression-based index uq_\w+_key")
 @pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
 async def test_the_schema_is_what_the_tables_say(database: Database) -> None:
     def compare(connection: Connection) -> list[Any]:
+        def wanted(_object: object, name: str | None, *_: object) -> bool:
+            return name not in {*OWN_KEYS, migrate.VERSION_TABLE} and not FOR_SEARCH.fullmatch(name or "")
+
         context = MigrationContext.configure(
-            connection,
-            opts={
-                "compare_type": True,
-                "compare_server_default": True,
-                "include_object": lambda _object, name, *_: name not in {"uq_sessions_key", migrate.VERSION_TABLE},
-            },
+            connection, opts={"compare_type": True, "compare_server_default": True, "include_object": wanted}
         )
         return list(compare_metadata(context, metadata))
 
@@ -123,7 +135,7 @@ async def test_the_schema_is_what_the_tables_say(database: Database) -> None:
 
 
 async def test_what_reflection_does_not_see(database: Database) -> None:
-    """The expression index, check constraints, and whether foreign keys can be deferred."""
+    """Expression and partial indexes, check constraints, and whether foreign keys can be deferred."""
 
     def made_by(connection: Connection) -> dict[str, str]:
         if connection.dialect.name == "sqlite":
@@ -133,13 +145,16 @@ async def test_what_reflection_does_not_see(database: Database) -> None:
                 "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL"
                 " SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('c', 'f')"
             )
-        return {name: " ".join(sql.lower().split()) for name, sql in rows}
+        return {name: " ".join(sql.lower().replace('"', "").split()) for name, sql in rows}
 
     made = await on(database, made_by)
-    index = made["uq_sessions_key"]
-    assert index.startswith("create unique index")
-    columns = index[index.rindex("(formation_id") :].replace("(0)::bigint", "0").replace("'0'::bigint", "0")
-    assert columns == "(formation_id, user_pk, coalesce(identifier_pk, 0), session_id)"
+    assert OWN_KEYS["uq_memories_key"] == ["formation_id", "user_pk", "type", "key"]
+    for name, columns in OWN_KEYS.items():
+        index = made[name]
+        assert index.startswith("create unique index")
+        found = index[index.rindex("(formation_id") :].replace("(0)::bigint", "0").replace("'0'::bigint", "0")
+        assert found == f"({', '.join(columns)}, coalesce(identifier_pk, 0))"
+    assert re.search(r"where \(?value is not null\)?$", made["ix_memories_facts"])
     everything = " ".join([*made, *made.values()])
     checks = {
         str(constraint.name)
@@ -148,7 +163,8 @@ async def test_what_reflection_does_not_see(database: Database) -> None:
         if isinstance(constraint, sa.CheckConstraint)
     }
     if database.dialect == "postgresql":
-        checks.remove("ck_identifiers_secret")  # it has booleans; on SQLite the check makes them so
+        # It has booleans; on SQLite the check makes them so.
+        checks = {name for name in checks if not name.endswith(("_secret", "_shareable"))}
     assert checks
     assert [name for name in sorted(checks) if name not in everything] == []
     for table in OWNED_TABLES:
@@ -169,8 +185,8 @@ def _deferrable_works(connection: Connection) -> bool:
     else:
         connection.exec_driver_sql("SET CONSTRAINTS ALL DEFERRED")
     connection.exec_driver_sql(
-        "INSERT INTO muxi_memories (formation_id, pk, user_pk, identifier_pk, type, key, content, created_at)"
-        " VALUES ('g', 3, 1, 2, 'fact', 'k', 'c', 0)"
+        "INSERT INTO muxi_credentials (formation_id, pk, user_pk, identifier_pk, credential_id, service, name,"
+        " ciphertext, key_id, preview, created_at, updated_at) VALUES ('g', 3, 1, 2, 'c', 's', 'n', '', '', '', 0, 0)"
     )
     connection.execute(
         sa.text(
@@ -234,8 +250,8 @@ async def test_a_row_cannot_point_into_another_formation(database: Database) -> 
     for statement in (
         "INSERT INTO muxi_users (formation_id, pk, public_id, parent_pk, root_pk, created_at)"
         " VALUES ('h', 2, 'usr_h', 1, 1, 0)",
-        "INSERT INTO muxi_memories (formation_id, pk, user_pk, type, key, content, created_at)"
-        " VALUES ('h', 3, 1, 'fact', 'k', 'c', 0)",
+        "INSERT INTO muxi_sessions (formation_id, pk, user_pk, session_id, created_at, last_activity_at)"
+        " VALUES ('h', 3, 1, 's', 0, 0)",
     ):
         with pytest.raises(GuardRefused):
             await on(database, lambda connection, statement=statement: connection.exec_driver_sql(statement))
@@ -260,6 +276,108 @@ async def test_downgrading_drops_everything(database: Database) -> None:
     await database.close()
     await database.open()
     assert await on(database, migrate.current) == migrate.newest()
+
+
+# What somebody said, in order: (pk, user, identifier, key, value). None retracts, for the whole person.
+SAID = [
+    (101, 1, 11, "budget", "$1"),
+    (102, 1, 11, "budget", "$2"),  # replaces the one before
+    (103, 2, 21, "budget", "$3"),  # of the merged member: lies beside it, and is what counts
+    (104, 1, None, "budget", "$4"),  # by public id
+    (105, 1, 11, "city", "Rome"),
+    (106, 2, 21, "city", "Bonn"),
+    (107, 1, 11, "city", None),  # takes both back
+    (108, 2, 21, "name", "Al"),
+    (109, 2, 21, "name", None),
+    (110, 1, 11, "name", "Alice"),  # said again after that
+    (111, 3, 31, "budget", "$9"),  # another person's
+    (112, 3, 31, "city", "Oslo"),
+    (113, 3, 31, "shoe size", None),  # of what was never said
+    (114, 1, 12, "budget", "$5"),  # through another identifier of the same member
+]
+STANDING = {102: "$2", 103: "$3", 104: "$4", 110: "Alice", 111: "$9", 112: "Oslo", 114: "$5"}
+
+
+async def test_what_was_standing_stands_after_the_upgrade(empty_config: FormationConfig) -> None:
+    """A database of the first revision, with merged users and facts that were replaced and retracted."""
+    database = make_database(empty_config.database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "newest", lambda: "0001")
+        patch.setattr(command, "upgrade", partial(_upgrade_to, command.upgrade, "0001"))
+        await database.open()
+    assert await on(database, migrate.current) == "0001"
+    await on(database, _fill_first_revision)
+    await database.close()
+
+    await database.open()
+    try:
+        found = await on(database, _read_memories)
+        assert {row["pk"]: row["value"] for row in found} == STANDING
+        said = {pk: (user, identifier, key) for pk, user, identifier, key, _ in SAID}
+        for row in found:
+            assert (row["user_pk"], row["identifier_pk"], row["key"]) == said[row["pk"]]
+            assert (row["formation_id"], row["type"], row["metadata"]) == ("g", "fact", None)
+            assert row["content"] == f"My {row['key']} is {row['value']}"
+            assert row["created_at"] == row["updated_at"] == row["pk"]
+            assert not row["shareable"]
+            assert re.fullmatch("mem_[0-9a-f]{20}", row["memory_id"])
+        assert len({row["memory_id"] for row in found}) == len(found)
+        # They are found by their words, and what is told to the same identifier now replaces them.
+        members = sa.select(sa.literal_column("1").label("pk")).cte("members")
+        terms = query_terms(database.dialect, ["alice"])
+        search = matching_memories(database.dialect, "g", members, terms)
+        assert [row.pk for row in await on(database, lambda connection: connection.execute(search).all())] == [110]
+        with pytest.raises(RaceLost):
+            await on(database, _say_again)
+        assert await on(database, _sessions) == [("s", "private", True, None)]
+    finally:
+        await database.close()
+
+
+def _upgrade_to(upgrade: Callable[..., None], revision: str, config: Any, _revision: str) -> None:
+    upgrade(config, revision)
+
+
+def _fill_first_revision(connection: Connection) -> None:
+    def insert(table: str, **values: Any) -> None:
+        columns = ", ".join(["formation_id", *values])
+        parameters = ", ".join(["'g'", *(f":{name}" for name in values)])
+        connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({parameters})"), values)
+
+    for pk, parent in ((1, None), (2, 1), (3, None)):
+        insert("muxi_users", pk=pk, public_id=f"usr_{pk}", parent_pk=parent, root_pk=parent or pk, created_at=0)
+    insert("muxi_merges", merge_id="m", primary_pk=1, secondary_pk=2, merged_at=0, mode="merge", actor="a")
+    for pk, user in ((11, 1), (12, 1), (21, 2), (31, 3)):
+        texts = {"value": f"v{pk}", "spelling": f"v{pk}"}
+        insert("muxi_identifiers", pk=pk, user_pk=user, bucket=b"%d" % pk, slot=0, secret=False, linked_at=0, **texts)
+    insert("muxi_sessions", pk=50, user_pk=1, identifier_pk=11, session_id="s", created_at=0, last_activity_at=0)
+    for pk, user, identifier, key, value in SAID:
+        insert(
+            "muxi_memories",
+            pk=pk,
+            user_pk=user,
+            identifier_pk=identifier,
+            type="fact",
+            key=key,
+            content=f"My {key} is {value}",
+            value=value,
+            created_at=pk,
+        )
+
+
+def _read_memories(connection: Connection) -> list[Any]:
+    return list(connection.execute(sa.select(metadata.tables["muxi_memories"])).mappings())
+
+
+def _say_again(connection: Connection) -> None:
+    row = dict(_read_memories(connection)[0])
+    connection.execute(metadata.tables["muxi_memories"].insert().values({**row, "pk": 999, "memory_id": "mem_x"}))
+
+
+def _sessions(connection: Connection) -> list[Any]:
+    sessions = metadata.tables["muxi_sessions"]
+    names = ("session_id", "audience", "continued", "context")
+    return [tuple(row) for row in connection.execute(sa.select(*(sessions.c[name] for name in names)))]
 
 
 async def test_a_newer_schema_is_left_alone(

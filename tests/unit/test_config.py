@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 import yaml
 
-from muxi_identity.config import CacheConfig, DatabaseConfig, FormationConfig, Secret, SessionConfig
+from muxi_identity.config import (
+    CacheConfig,
+    DatabaseConfig,
+    FormationConfig,
+    ModelConfig,
+    Secret,
+    SessionConfig,
+    WorkingConfig,
+)
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
 
@@ -28,13 +36,14 @@ memory:
 PASSWORD = "hunter2-very-private"
 POSTGRES_URL = f"postgresql://muxi:{PASSWORD}@db.example:5432/muxi"
 KEY = "k" * 32
+NEWER = "n" * 32
 
 Load = Callable[[str], FormationConfig]
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("MUXI_SECRET_KEY", "MUXI_SECRETS_DIR", "MUXI_HOME", "POSTGRES_URL"):
+    for name in ("MUXI_SECRET_KEY", "MUXI_CREDENTIAL_KEYS", "MUXI_SECRETS_DIR", "MUXI_HOME", "POSTGRES_URL"):
         monkeypatch.delenv(name, raising=False)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -83,8 +92,11 @@ def test_defaults_are_those_of_the_design(load: Load, folder: Path) -> None:
     assert config.identity.match == "any"
     assert config.identity.rules == IdentifierRules(types=BUILT_IN_TYPES, max_per_user=100)
     assert config.session == SessionConfig(max_messages=50, idle_timeout=86400.0)
+    assert config.working == WorkingConfig(ttl=86400.0, max_items=200)
+    assert config.model == ModelConfig()
     assert config.model.name == "offline"
     assert config.secret_key is None
+    assert config.credential_keys == ()
 
 
 def test_the_documents_snippet_loads_as_it_is(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,11 +110,14 @@ def test_the_documents_snippet_loads_as_it_is(load: Load, monkeypatch: pytest.Mo
 
 def test_every_setting(load: Load, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUXI_SECRET_KEY", KEY)
+    monkeypatch.setenv("MUXI_CREDENTIAL_KEYS", f" {NEWER} ,{KEY}")
+    monkeypatch.setenv("MODEL_KEY", "model-key")
 
     config = load("""\
 id: my-assistant.v2_x
 memory:
   persistent: {provider: sqlite, connection_string: data/people.db}
+  working: {ttl: 3600, max_items: 9}
   session: {max_messages: 7, idle_timeout: 1.5}
 identity:
   cache: {ttl: 60, max_entries: 10}
@@ -114,7 +129,14 @@ identity:
     api_key: {max_per_user: 3}
     email:
   refuse: {add: [test, "null"], allow: [guest]}
-llm: {model: offline}
+llm:
+  model: openai:gpt-4o
+  api_key: ${{ secrets.MODEL_KEY }}
+  base_url: https://models.example/v1
+  instructions: Be brief.
+  timeout: 5
+  context_tokens: 4000
+  reply_tokens: 300
 """)
 
     assert config.id == "my-assistant.v2_x"
@@ -133,8 +155,18 @@ llm: {model: offline}
     }
     assert rules.refuse >= {"test", "null"}
     assert rules.allow == {"guest"}
-    assert config.model.name == "offline"
+    assert config.working == WorkingConfig(ttl=3600.0, max_items=9)
+    assert config.model == ModelConfig(
+        name="openai:gpt-4o",
+        api_key=Secret("model-key"),
+        base_url="https://models.example/v1",
+        instructions="Be brief.",
+        timeout=5.0,
+        context_tokens=4000,
+        reply_tokens=300,
+    )
     assert config.secret_key == Secret(KEY)
+    assert config.credential_keys == (Secret(NEWER), Secret(KEY))
 
 
 def test_sections_with_everything_commented_out_are_empty(load: Load) -> None:
@@ -354,10 +386,16 @@ UNKNOWN = [
     ("identity: {cache: {tll: 1}}", "identity.cache.tll", 'unknown key; did you mean "ttl"?'),
     ("indentity: {}", "indentity", 'unknown key; did you mean "identity"?'),
     ("zzz: 1", "zzz", "unknown key; the keys here are id, memory, identity, llm"),
-    ("memory: {working: {ttl: 1}}", "memory.working", "unknown key; the keys here are persistent, session"),
+    ("memory: {buffer: {}}", "memory.buffer", "unknown key; the keys here are persistent, working, session"),
+    ("memory: {working: {max: 1}}", "memory.working.max", "unknown key; the keys here are ttl, max_items"),
     ("server: {}", "server", "unknown key; the keys here are id, memory, identity, llm"),
     ("1: 2", "1", "unknown key; the keys here are id, memory, identity, llm"),
-    ("llm: {model: offline, api_key: x}", "llm.api_key", "unknown key; the keys here are model"),
+    ("llm: {base: x}", "llm.base", 'unknown key; did you mean "base_url"?'),
+    (
+        "llm: {voice: x}",
+        "llm.voice",
+        "unknown key; the keys here are model, api_key, base_url, instructions, timeout, context_tokens, reply_tokens",
+    ),
     (
         "identity: {types: {crm: {max_per_usr: 1}}}",
         "identity.types.crm.max_per_usr",
@@ -369,6 +407,7 @@ SECONDS = "expected a number of seconds above 0 and at most 100 years"
 COUNT = "expected a whole number from 1 to 2147483647"
 ID = "expected 1 to 64 of a-z, 0-9, '_', '.' and '-', the first a letter or a digit"
 TEXT = "expected text; put it in quotes"
+MODEL = 'expected "offline" or a model as pydantic-ai names it, "openai:gpt-4o"'
 MAPPING = "expected a mapping of keys to values"
 WORDS = 'expected a list of words; put words such as "null" and "no" in quotes'
 POSTGRES = "expected a PostgreSQL URL, postgresql://user:password@host:5432/database"
@@ -434,13 +473,25 @@ BAD = [
     ],
     ("identity: {refuse: {allow: 1}}", "identity.refuse.allow", WORDS),
     *[
-        (
-            f"llm: {{model: {model}}}",
-            "llm.model",
-            'only "offline" is available; set it to that or leave it out',
-        )
-        for model in ("openai:gpt-5", "''")
+        (f"memory: {{working: {{ttl: {value}}}}}", "memory.working.ttl", SECONDS)
+        for value in ("0", "true", "1h", ".inf", "null")
     ],
+    *[
+        (f"memory: {{working: {{max_items: {value}}}}}", "memory.working.max_items", COUNT)
+        for value in ("0", "1.0", "true", "many")
+    ],
+    *[
+        (f"llm: {{model: {model}}}", "llm.model", MODEL)
+        for model in ("''", "gpt-5", "'openai:'", "':x'", "'openai: gpt'")
+    ],
+    *[
+        (f"llm: {{base_url: {url}}}", "llm.base_url", "expected an address that begins with http:// or https://")
+        for url in ("models.example", "ftp://models.example", "'file:///etc'")
+    ],
+    *[(f"llm: {{{key}: 1}}", f"llm.{key}", TEXT) for key in ("api_key", "base_url", "instructions")],
+    ("llm: {timeout: 0}", "llm.timeout", SECONDS),
+    ("llm: {context_tokens: 0}", "llm.context_tokens", COUNT),
+    ("llm: {reply_tokens: many}", "llm.reply_tokens", COUNT),
     ("llm: {model: 1}", "llm.model", TEXT),
     (
         "memory: {persistent: {provider: mysql}}",
@@ -558,6 +609,24 @@ def test_a_short_secret_key_is_refused_without_showing_it(monkeypatch: pytest.Mo
     assert "sss" not in everything_shown(caught.value)
 
 
+@pytest.mark.parametrize("keys", ["s" * 31, f"{KEY},{'s' * 31}", f"{KEY},", f",{KEY}", f"{KEY},,{NEWER}", " , "])
+def test_short_credential_keys_are_refused_without_showing_them(monkeypatch: pytest.MonkeyPatch, keys: str) -> None:
+    monkeypatch.setenv("MUXI_CREDENTIAL_KEYS", keys)
+    with pytest.raises(ConfigurationError, match=r"^<default>: MUXI_CREDENTIAL_KEYS: expected keys of at") as caught:
+        FormationConfig.default()
+    assert caught.value.key == "MUXI_CREDENTIAL_KEYS"
+    shown = everything_shown(caught.value)
+    assert "sss" not in shown
+    assert "kkk" not in shown
+
+
+def test_credential_keys_come_from_the_secrets_newest_first(load: Load, folder: Path) -> None:
+    (folder / ".env").write_text(f"MUXI_CREDENTIAL_KEYS={NEWER}, {KEY}\n")
+    assert load("{}").credential_keys == (Secret(NEWER), Secret(KEY))
+    (folder / ".env").write_text("MUXI_CREDENTIAL_KEYS=\n")
+    assert load("{}").credential_keys == ()
+
+
 def test_odd_keys_are_shown_short_and_printable(load: Load, folder: Path) -> None:
     message, _ = refusal(f'"{"a" * 100}\\n\\u202e": 1', load, folder)
     assert message.startswith("a" * 64 + "...: unknown key")
@@ -593,6 +662,8 @@ def everything_shown(error: BaseException) -> str:
         'memory: {persistent: {provider: sqlite, connection_string: "x://${{ secrets.LEAK }}"}}',
         'memory: {persistent: {connection_string: "postgres://${{ secrets.LEAK }}"}}',
         'memory: {session: {max_messages: "${{ secrets.LEAK }}"}}',
+        'llm: {base_url: "${{ secrets.LEAK }}"}',
+        'llm: {api_key: "${{ secrets.LEAK }}", model: wrong}',
     ],
 )
 def test_no_error_shows_a_secret(text: str, load: Load, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -604,7 +675,11 @@ def test_no_error_shows_a_secret(text: str, load: Load, folder: Path, monkeypatc
 def test_a_configuration_does_not_show_its_secrets(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", POSTGRES_URL)
     monkeypatch.setenv("MUXI_SECRET_KEY", f"{KEY}{PASSWORD}")
-    config = load(DOCUMENT)
+    monkeypatch.setenv("MUXI_CREDENTIAL_KEYS", f"{KEY}{PASSWORD},{NEWER}{PASSWORD}")
+    monkeypatch.setenv("MODEL_KEY", PASSWORD)
+    config = load(DOCUMENT + "llm: {api_key: '${{ secrets.MODEL_KEY }}'}\n")
+    assert config.model.api_key == Secret(PASSWORD)
+    assert len(config.credential_keys) == 2
     shown = [repr(config), str(config), f"{config}", f"{config!r:>5}", repr(vars_of(config))]
     shown += [json.dumps(dataclasses.asdict(config), default=str)]
     assert not [text for text in shown if PASSWORD in text]

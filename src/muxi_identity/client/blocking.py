@@ -15,6 +15,7 @@ from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
 from muxi_identity.client.lifecycle import ConfigSource
 from muxi_identity.client.portal import Portal
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 
 T = TypeVar("T")
@@ -47,9 +48,14 @@ class BlockingClient(BlockingCalls):
     _async: AsyncFormationClient
 
     def __init__(
-        self, config: ConfigSource = None, *, actor: str = "embedded", responder: Responder | None = None
+        self,
+        config: ConfigSource = None,
+        *,
+        actor: str = "embedded",
+        responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
     ) -> None:
-        self._start(AsyncFormationClient(config, actor=actor, responder=responder))
+        self._start(AsyncFormationClient(config, actor=actor, responder=responder, memory_ranker=memory_ranker))
 
     def _start(self, client: AsyncFormationClient) -> None:
         self._async = client
@@ -64,6 +70,7 @@ class BlockingClient(BlockingCalls):
         *,
         actor: str = "embedded",
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
@@ -74,7 +81,9 @@ class BlockingClient(BlockingCalls):
         0
         """
         client = cls.__new__(cls)
-        client._start(AsyncFormationClient.ephemeral(config, actor=actor, responder=responder))
+        client._start(
+            AsyncFormationClient.ephemeral(config, actor=actor, responder=responder, memory_ranker=memory_ranker)
+        )
         return client
 
     def __enter__(self) -> Self:

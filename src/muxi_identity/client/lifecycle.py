@@ -14,6 +14,7 @@ from types import EllipsisType
 from typing import Any
 
 from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
 from muxi_identity.formation import Formation
@@ -82,6 +83,7 @@ class Lifecycle:
         config: FormationConfig,
         *,
         responder: Responder | None,
+        memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
         databases: SharedDatabases | None = None,
@@ -89,6 +91,7 @@ class Lifecycle:
         self.config = config
         self.open_formation: Formation | None = None
         self._responder = responder
+        self._memory_ranker = memory_ranker
         self._clock = clock
         self._folder = folder
         self._databases = databases
@@ -124,6 +127,7 @@ class Lifecycle:
                     if shared
                     else make_database(self.config.database, durable=durable),
                     responder=self._responder,
+                    memory_ranker=self._memory_ranker,
                     clock=self._clock,
                     owns_database=shared is None,
                 )

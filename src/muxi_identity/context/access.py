@@ -44,9 +44,17 @@ class Access:
         raise identity_changed()
 
     async def write(
-        self, reference: Reference, work: Callable[[Transaction, Hit], T], caller: Caller, *, create: bool = True
+        self,
+        reference: Reference,
+        work: Callable[[Transaction, Hit], T],
+        caller: Caller,
+        *,
+        create: bool = True,
+        alone: bool = False,
     ) -> T:
         """Run ``work`` in one writing transaction under the guard. ``create`` makes first contact.
+
+        ``alone``: see :func:`muxi_identity.context.guard.hold_theirs`.
 
         Nothing is computed before the transaction, so that one that the guard refuses begins again, with whoever the
         reference means by then.
@@ -63,7 +71,7 @@ class Access:
             assert hit is not None
             try:
                 return await self.runner.guarded_change(
-                    lambda tx, hit=hit: _held(tx, hit, work),  # type: ignore[misc]
+                    lambda tx, hit=hit: _held(tx, hit, work, alone),  # type: ignore[misc]
                     caller,
                 )
             except GuardRefused:
@@ -76,6 +84,6 @@ def _checked(tx: Transaction, hit: Hit, work: Callable[[Transaction, Hit], T]) -
     return work(tx, hit)
 
 
-def _held(tx: Transaction, hit: Hit, work: Callable[[Transaction, Hit], T]) -> T:
-    hold_theirs(tx, hit)
+def _held(tx: Transaction, hit: Hit, work: Callable[[Transaction, Hit], T], alone: bool) -> T:
+    hold_theirs(tx, hit, alone=alone)
     return work(tx, hit)

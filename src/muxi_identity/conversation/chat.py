@@ -1,73 +1,215 @@
-"""The chat turn: resolve, load the context, ask the responder, remember the turn."""
+"""The chat turn: load the person's context, ask the responder, and record the turn, whole or not at all."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from muxi_identity.arguments import check_message, check_session_id
+from muxi_identity.arguments import MAX_QUERY, check_audience, check_message, check_session_id
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
-from muxi_identity.conversation.responder import Responder
-from muxi_identity.conversation.turn import Opening, close_turn, open_turn
-from muxi_identity.identity.cache import Hit
+from muxi_identity.context.credentials.service import Credentials
+from muxi_identity.context.load import ContextLoader, Loaded
+from muxi_identity.context.sessions.rows import new_session_id
+from muxi_identity.conversation.deadline import Deadline, check_timeout
+from muxi_identity.conversation.reading import TurnReader
+from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
+from muxi_identity.conversation.streaming import Give, TurnStream
+from muxi_identity.conversation.tools import TurnTools
+from muxi_identity.conversation.turn import Ending, check_response, close_turn
+from muxi_identity.errors import ModelError
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.running import ATTEMPTS, Caller, identity_changed
-from muxi_identity.models import ChatReply
+from muxi_identity.models import Audience, ChatReply
 from muxi_identity.storage.errors import GuardRefused
+
+# How much a turn starts from: the newest facts, with those that the message is about, and the memories that fit it.
+FACTS = 200
+MEMORIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message and how it is to be answered. ``timeout`` in seconds; ``continued``: see the table of sessions."""
+
+    message: str
+    reference: Reference
+    session_id: str | None
+    caller: Caller
+    audience: Audience = "private"
+    timeout: float | None = None
+    continued: bool = True
 
 
 class Conversation:
     """Speaks with the people of one formation."""
 
-    def __init__(self, access: Access, config: FormationConfig, responder: Responder) -> None:
+    def __init__(
+        self,
+        access: Access,
+        config: FormationConfig,
+        responder: Responder,
+        loader: ContextLoader,
+        credentials: Credentials,
+    ) -> None:
         self._access = access
         self._runner = access.runner
         self._config = config
         self._responder = responder
+        self._loader = loader
+        self._credentials = credentials
+        self._streams: set[asyncio.Task[ChatReply]] = set()
 
-    async def chat(self, message: str, reference: Reference, session_id: str | None, caller: Caller) -> ChatReply:
+    async def chat(
+        self,
+        message: str,
+        reference: Reference,
+        session_id: str | None,
+        caller: Caller,
+        *,
+        audience: Audience = "private",
+        timeout: float | None = None,
+        continued: bool = True,
+    ) -> ChatReply:
         """Answer one message of whoever ``reference`` means, and remember the turn, whole or not at all.
+
+        ``continued=False`` begins a session that no call without a session id goes on with.
 
         Raises:
             UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
             AmbiguousIdentifierError: Untyped, and several people have it.
-            InvalidRequestError: The message or the session id has the wrong shape or size.
+            InvalidRequestError: An argument has the wrong shape or size.
+            AudienceMismatchError: The session was begun for another audience.
+            ModelError: The responder cannot answer, or not in time.
             IdentityChangedError: The identifier went to somebody else while the reply was computed, and the
                 responder cannot simply be asked again. Nothing was recorded.
         """
-        check_message(message)
-        check_session_id(session_id)
-        fresh = False
+        return await self._answer(Said(message, reference, session_id, caller, audience, timeout, continued), None)
+
+    def chat_stream(
+        self,
+        message: str,
+        reference: Reference,
+        session_id: str | None,
+        caller: Caller,
+        *,
+        audience: Audience = "private",
+        timeout: float | None = None,
+    ) -> TurnStream:
+        """Answer as :meth:`chat` does, giving the reply piece by piece. The turn is recorded with the last one taken.
+
+        A turn of which a piece was given out is never computed anew: where the identity changed, it ends with
+        IdentityChangedError.
+        """
+        said = Said(message, reference, session_id, caller, audience, timeout)
+        stream = TurnStream(lambda give: self._answer(said, give))
+        self._streams.add(stream.task)
+        stream.task.add_done_callback(self._streams.discard)
+        return stream
+
+    async def close(self) -> None:
+        """End the streams that are under way, unrecorded."""
+        streams = list(self._streams)
+        for task in streams:
+            task.cancel()
+        if streams:
+            await asyncio.wait(streams)
+
+    async def _answer(self, said: Said, give: Give | None) -> ChatReply:
+        check_message(said.message)
+        check_session_id(said.session_id)
+        check_audience(said.audience)
+        check_timeout(said.timeout)
         for _ in range(ATTEMPTS):
-            answer, _created = await self._access.resolver.resolve(reference, create=True, caller=caller, fresh=fresh)
-            hit = answer.hit
-            assert hit is not None
+            loaded = await self._loader.load(
+                said.reference,
+                session_id=said.session_id,
+                query=said.message[:MAX_QUERY],
+                audience=said.audience,
+                memories=MEMORIES,
+                facts=FACTS,
+                caller=said.caller,
+            )
+            reader = TurnReader(self._access, self._credentials, loaded.hit, said.audience)
+            tools = TurnTools(reader, said.audience, self._runner.clock.now)
+            response, given = await self._respond(said, loaded, tools, give)
+            ending = Ending(
+                message=said.message,
+                response=check_response(response),
+                effects=tools.finish(),
+                session_id=loaded.context["session_id"] or new_session_id(),
+                invented=said.session_id is None and loaded.session_is_new,
+                audience=said.audience,
+                continued=said.continued,
+            )
             try:
-                opening = await self._open_turn(hit, message, session_id)
-            except GuardRefused:
-                fresh = True  # nothing was computed yet: start again, around the cache
-                continue
-            response = await self._responder.respond(opening.turn)
-            try:
-                await self._runner.guarded_change(
-                    lambda tx, hit=hit, opening=opening, response=response: close_turn(  # type: ignore[misc]
-                        tx, hit, opening, response, self._config.session.max_messages
+                session_id = await self._runner.guarded_change(
+                    lambda tx, loaded=loaded, ending=ending: close_turn(  # type: ignore[misc]
+                        tx, loaded.hit, ending, self._config
                     ),
-                    caller,
+                    said.caller,
                 )
             except GuardRefused:
-                if not self._responder.restartable:
+                if given or not self._responder.restartable:
                     break
-                fresh = True
                 continue
             return ChatReply(
-                message={"role": "assistant", "content": response.text},
-                user_id=opening.user_id,
-                session_id=opening.session_id,
+                message={"role": "assistant", "content": ending.response.text},
+                user_id=loaded.context["muxi_user_id"],
+                session_id=session_id,
                 request_id=f"req_{secrets.token_hex(10)}",
             )
         raise identity_changed()
 
-    async def _open_turn(self, hit: Hit, message: str, session_id: str | None) -> Opening:
-        idle = self._config.session.idle_timeout
-        return await self._runner.read(lambda tx: open_turn(tx, hit, message, session_id, idle))
+    async def _respond(self, said: Said, loaded: Loaded, tools: TurnTools, give: Give | None) -> tuple[Response, bool]:
+        """Return the response, and whether any of it was given out already."""
+        responder = self._responder
+        timeout = said.timeout if said.timeout is not None else getattr(responder, "timeout", None)
+        deadline = Deadline(timeout)
+        turn = Turn(
+            message=said.message,
+            facts=loaded.facts,
+            messages=loaded.messages,
+            context=loaded.context,
+            tools=tools,
+            timeout=timeout,
+        )
+        try:
+            if give is None or not isinstance(responder, StreamingResponder):
+                response = await deadline.wait(responder.respond(turn))
+                if give is None or not check_response(response).text:
+                    return response, False
+                await give(response.text)
+                return response, True
+            return await _stream(responder, turn, deadline, give)
+        finally:
+            tools.finish()
+
+
+async def _stream(responder: StreamingResponder, turn: Turn, deadline: Deadline, give: Give) -> tuple[Response, bool]:
+    given = False
+    async with _closing(responder.stream(turn)) as pieces:
+        while True:
+            try:
+                piece = await deadline.wait(anext(pieces))
+            except StopAsyncIteration:
+                break
+            if isinstance(piece, Response):
+                return piece, given
+            if piece:
+                await give(piece)
+                given = True
+    raise ModelError("The responder's stream ended without a Response; nothing of the turn was recorded.")
+
+
+@asynccontextmanager
+async def _closing(pieces: AsyncIterator[str | Response]) -> AsyncGenerator[AsyncIterator[str | Response], None]:
+    """Close an asynchronous generator at the end of the block; another iterator has nothing to close."""
+    try:
+        yield pieces
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()

@@ -25,7 +25,7 @@ class Turn:
     ``facts`` are the person's, newest first and one for each key: the latest ones, and those that the message seems
     to be about. ``messages`` are those of this session alone, oldest first, without the message to be answered.
     ``context`` is what :meth:`get_user_context` brings. ``tools`` act for this person; None where a turn is made by
-    hand.
+    hand. ``timeout`` is how many seconds the reply may take, None where nobody set a limit.
     """
 
     message: str
@@ -33,6 +33,7 @@ class Turn:
     messages: Sequence[Message] = ()
     context: UserContext = field(default_factory=UserContext)
     tools: TurnTools | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Response:
 
     A fact in ``learned`` replaces an earlier one of the same key when the person's facts are read; one whose value is
     None deletes it. ``forget_all`` deletes every memory of the person, before anything is learned. ``topics`` are a
-    few words each on what was spoken of: they go to working memory. ``preferences`` are set.
+    few words each on what was spoken of: they go to working memory. ``preferences`` are set. What looks like a key or
+    a password is not learned, whatever a responder says.
     """
 
     text: str
@@ -56,6 +58,8 @@ class Responder(Protocol):
 
     ``restartable`` says that answering twice does no harm (no network, no cost, no side effect): a turn whose
     write was refused because the identity changed is then computed again, from the new person's context.
+
+    It may have an attribute ``timeout``: how many seconds a reply may take where the call does not say.
     """
 
     @property
@@ -75,4 +79,10 @@ class StreamingResponder(Responder, Protocol):
     """A responder that can give its reply piece by piece."""
 
     def stream(self, turn: Turn) -> AsyncIterator[str | Response]:
-        """Yield pieces of the reply's text as they come, and last the :class:`Response` with all of it."""
+        """Yield pieces of the reply's text as they come, and last the :class:`Response` with all of it.
+
+        Where it is an asynchronous generator, it is closed when nobody wants the rest.
+
+        Raises:
+            ModelError: It cannot go on; nothing of the turn is recorded.
+        """

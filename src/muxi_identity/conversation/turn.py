@@ -1,52 +1,129 @@
-"""The two halves of a chat turn that touch the database: what it starts from, and what it leaves."""
+"""What a turn leaves in the database, all of it in one transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from muxi_identity.context.guard import check_theirs, hold_theirs
-from muxi_identity.context.memories.rows import FACT, NewMemory, add_memories, forget_keys, read_facts
+from muxi_identity.arguments import MAX_MESSAGE, is_storable
+from muxi_identity.config import FormationConfig
+from muxi_identity.context.guard import hold_theirs
+from muxi_identity.context.memories.facts import Fact
+from muxi_identity.context.memories.rows import (
+    FACT,
+    NewMemory,
+    add_memories,
+    find_memory,
+    forget_all,
+    forget_keys,
+    forget_memory,
+)
+from muxi_identity.context.preferences.rows import set_preferences
+from muxi_identity.context.redaction import redact
 from muxi_identity.context.sessions.message import Message
-from muxi_identity.context.sessions.rows import append_messages, current_session, new_session_id, read_messages
-from muxi_identity.conversation.responder import Response, Turn
+from muxi_identity.context.sessions.rows import append_messages, begin_or_join
+from muxi_identity.context.tasks.rows import add_task
+from muxi_identity.context.working.rows import NewItem, add_items, shorten
+from muxi_identity.conversation.responder import Response
+from muxi_identity.conversation.secrecy import may_keep, may_keep_fact
+from muxi_identity.conversation.tools import Effects
+from muxi_identity.errors import ModelError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
+from muxi_identity.models import Audience
+
+MAX_TOPICS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """What a turn starts from: the person's public id, the session, and what the responder is given."""
+class Ending:
+    """What is to be recorded of a turn. ``invented``: nobody asked for this session id, and none was to go on with."""
 
-    user_id: str
+    message: str
+    response: Response
+    effects: Effects
     session_id: str
-    turn: Turn
+    invented: bool
+    audience: Audience
+    continued: bool
 
 
-def open_turn(tx: Transaction, hit: Hit, message: str, session_id: str | None, idle_seconds: float) -> Opening:
-    """Load the context of a turn. Without ``session_id`` the identifier's current session goes on.
+def check_response(response: Response) -> Response:
+    """Return what a responder returned if it can be recorded; characters that no database keeps are taken out.
 
     Raises:
-        GuardRefused: The identifier is not, or no longer, the member's.
+        ModelError: It is no response, or too long.
     """
-    user_id = check_theirs(tx, hit)
-    session_id = session_id or current_session(tx, hit, idle_seconds) or new_session_id()
-    return Opening(
-        user_id,
-        session_id,
-        Turn(message=message, facts=read_facts(tx, hit), messages=read_messages(tx, hit, session_id)),
+    if not isinstance(response, Response) or not isinstance(response.text, str):
+        raise ModelError("The responder returned no Response; nothing of the turn was recorded.")
+    texts = [response.text, *(part for fact in response.learned for part in (fact.key, fact.content, fact.value or ""))]
+    if max(map(len, texts)) > MAX_MESSAGE:
+        raise ModelError(f"The responder's reply has more than {MAX_MESSAGE} characters; nothing was recorded.")
+    if all(map(is_storable, texts)):
+        return response
+    return Response(
+        _storable(response.text),
+        [
+            Fact(_storable(fact.key), _storable(fact.content), fact.value and _storable(fact.value))
+            for fact in response.learned
+        ],
+        response.topics,
+        response.preferences,
+        response.forget_all,
     )
 
 
-def close_turn(tx: Transaction, hit: Hit, opening: Opening, response: Response, max_messages: int) -> None:
-    """Record a turn: both messages and what was learned, or nothing of it.
+def close_turn(tx: Transaction, hit: Hit, ending: Ending, config: FormationConfig) -> str:
+    """Record a turn, both messages and everything that it changed, and return the session that it belongs to.
 
     Raises:
         GuardRefused: The identifier is not, or no longer, the member's.
-        RaceLost: Another turn made the same session meanwhile.
+        AudienceMismatchError: The session was begun for others meanwhile.
+        TooLargeError: The person would have too many preferences or tasks.
+        RaceLost: Another turn wrote the same meanwhile.
     """
-    hold_theirs(tx, hit)
-    said = [Message("user", opening.turn.message), Message("assistant", response.text)]
-    append_messages(tx, hit, opening.session_id, said, max_messages)
-    learned = [fact for fact in response.learned if fact.value is not None]
-    add_memories(tx, hit, [NewMemory(fact.content, FACT, fact.key, fact.value) for fact in learned])
+    hold_theirs(tx, hit, alone=ending.invented)
+    session = begin_or_join(
+        tx,
+        hit,
+        ending.session_id,
+        invented=ending.invented,
+        audience=ending.audience,
+        idle_seconds=config.session.idle_timeout,
+        continued=ending.continued,
+    )
+    said = [Message("user", redact(ending.message)), Message("assistant", redact(ending.response.text))]
+    append_messages(tx, hit, session, said, config.session.max_messages)
+    _remember(tx, hit, ending, config)
+    return session.session_id
+
+
+def _remember(tx: Transaction, hit: Hit, ending: Ending, config: FormationConfig) -> None:
+    response, effects = ending.response, ending.effects
+    shareable = ending.audience == "shared"  # it was said before others
+    learned = [fact for fact in response.learned if fact.value is not None and may_keep_fact(fact)]
+    new = [NewMemory(fact.content, FACT, fact.key, fact.value, shareable=shareable) for fact in learned]
+    if response.forget_all:
+        forget_all(tx, hit)
     forget_keys(tx, hit, [(FACT, fact.key) for fact in response.learned if fact.value is None])
+    for memory_id in effects.forgotten:
+        standing = find_memory(tx, hit, memory_id)
+        if standing is not None:
+            forget_memory(tx, hit, standing)
+    add_memories(tx, hit, [*new, *effects.memories])
+    set_preferences(tx, hit, {**response.preferences, **effects.preferences}, shareable=shareable)
+    for task in effects.tasks:
+        add_task(tx, hit, task)
+    lately = [NewItem(shorten(each.content), "fact", shareable) for each in (*new, *effects.memories)]
+    topics = _topics((*response.topics, *effects.topics))
+    lately += [NewItem(topic, "topic", shareable) for topic in topics]
+    add_items(tx, hit, lately, ttl=config.working.ttl, max_items=config.working.max_items)
+
+
+def _topics(given: Iterable[str]) -> list[str]:
+    texts = [shorten(_storable(text)) for text in given]
+    return [text for text in texts if text and may_keep(text)][:MAX_TOPICS]
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()

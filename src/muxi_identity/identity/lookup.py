@@ -23,6 +23,17 @@ Reference = Identifier | PublicId
 Meet = Callable[[bytes], Awaitable[list[BucketRow] | None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Through(PublicId):
+    """A user named by its public id who acts through one of its identifiers, named by its key.
+
+    For what the engine does by itself for somebody, as a scheduled task: of a secret it has no clear text. Whether the
+    identifier is still the user's, the guard tells.
+    """
+
+    identifier_pk: int
+
+
 class Answer(NamedTuple):
     """What a look-up brought. ``hit=None``: unknown; ``barred``: never to be anybody's."""
 
@@ -76,6 +87,10 @@ class Lookup:
             AmbiguousIdentifierError: It is untyped and several people have it.
             StorageUnavailableError: The database does not answer.
         """
+        if isinstance(reference, Through):
+            hit, shown, _ = await self._find_user(reference.user_id, fresh=fresh)
+            assert hit is not None
+            return Answer(hit._replace(identifier_pk=reference.identifier_pk), shown)
         if isinstance(reference, PublicId):
             return await self._find_user(reference.user_id, fresh=fresh)
         bucket = self._bucket(reference.fold)
@@ -93,13 +108,33 @@ class Lookup:
             rows = await self._database.look_up(self._formation_id, [bucket])
         else:
             rows = await self._coalesced(bucket, token, generation)
+        return self._choose(rows, reference, bucket, None if fresh else (token, generation))
+
+    async def find_by(self, reference: Identifier, read: Callable[[bytes], Awaitable[list[BucketRow]]]) -> Answer:
+        """Look ``reference`` up by ``read``, which brings the rows of its bucket with whatever else its caller wants.
+
+        Goes around the cache; the answer is cached.
+
+        Raises:
+            AmbiguousIdentifierError: It is untyped and several people have it.
+        """
+        bucket = self._bucket(reference.fold)
+        self._cache.misses += 1
+        known_since = self._cache.bucket_tokens.take(bucket), self._cache.member_tokens.generation
+        return self._choose(await read(bucket), reference, bucket, known_since)
+
+    def _choose(
+        self, rows: list[BucketRow], reference: Identifier, bucket: bytes, known_since: tuple[Token, int] | None
+    ) -> Answer:
+        """Answer by the rows of a bucket. ``known_since`` was read before the look-up began; None caches nothing."""
         now = self._clock()
         choice = choose(rows, reference, now)
         if choice is None:
             return Answer(None, reference.shown, barred=is_barred(rows))
         row = choice.row
         hit = hit_of(row)
-        if choice.certain and not fresh:
+        if choice.certain and known_since is not None:
+            token, generation = known_since
             seconds = None if row.expires_at is None else (row.expires_at - now) / 1e6
             # A secret passed bare is known for one only now. It is cached by its bucket: the clear text stays out.
             key = _secret_key(bucket, reference) if row.secret else plain_key(reference)

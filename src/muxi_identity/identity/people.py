@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from collections.abc import Sequence
@@ -10,15 +9,13 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 
-from muxi_identity.errors import InvalidRequestError, MergeConflictError, UserExistsError, UserNotFoundError
+from muxi_identity.errors import MergeConflictError, UserExistsError, UserNotFoundError
 from muxi_identity.identity.history import Event, record
 from muxi_identity.identity.transaction import Person, Transaction
 from muxi_identity.models import DeleteResult, IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
+from muxi_identity.paging import check_limit, read_cursor, write_cursor
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import OWNED_TABLES, history, identifiers, merges, users
-
-MAX_PAGE = 500
-_MAX_CURSOR = 256  # characters; ours are shorter
 
 
 def new_public_id() -> str:
@@ -82,41 +79,24 @@ def list_users(tx: Transaction, limit: int, cursor: str | None) -> UserPage:
     Raises:
         InvalidRequestError: The limit is out of range or the cursor is none of ours.
     """
-    if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequestError(f"limit must be a whole number from 1 to {MAX_PAGE}.")
+    check_limit(limit)
+    key = tx.bucket.fingerprint("cursors")
     page = (
-        select(users.c.pk, users.c.created_at, users.c.public_id)
+        select(users.c.pk, users.c.created_at)
         .where(tx.users_where(users.c.parent_pk.is_(None)))
-        .order_by(users.c.created_at, users.c.public_id)
+        .order_by(users.c.created_at, users.c.pk)
         .limit(limit + 1)
     )
     if cursor is not None:
-        page = page.where(tuple_(users.c.created_at, users.c.public_id) > tuple_(*_read_cursor(cursor)))
+        page = page.where(tuple_(users.c.created_at, users.c.pk) > tuple_(*read_cursor(key, "list_users", cursor)))
     rows = tx.connection.execute(page).all()
     records = _records(tx, [row.pk for row in rows[:limit]])
     last = rows[limit - 1] if len(rows) > limit else None
     return {
         "users": records,
         "count": len(records),
-        "next_cursor": None if last is None else _write_cursor(last.created_at, last.public_id),
+        "next_cursor": None if last is None else write_cursor(key, "list_users", last.created_at, last.pk),
     }
-
-
-def _write_cursor(created_at: int, public_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([created_at, public_id]).encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[int, str]:
-    try:
-        created_at, public_id = json.loads(base64.urlsafe_b64decode(cursor[:_MAX_CURSOR].encode()))
-    except (AttributeError, TypeError, ValueError, RecursionError):
-        created_at = public_id = None
-    # Whoever makes up a cursor must not reach the driver with a number or a text that no column can hold.
-    if type(created_at) is not int or created_at.bit_length() > 63 or type(public_id) is not str:
-        public_id = None
-    if public_id is None or not public_id.isprintable():
-        raise InvalidRequestError("cursor is not one that list_users gave; pass next_cursor of the page before.")
-    return created_at, public_id
 
 
 def _records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:

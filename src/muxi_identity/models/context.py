@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
+from muxi_identity.models.rendering import render
+
 Audience = Literal["private", "shared"]
 """Who reads a conversation: the person alone, or others too. In the second, only what is marked shareable is used."""
 
@@ -98,6 +100,13 @@ class MemoryPage(TypedDict):
     next_cursor: str | None
 
 
+class DeletedMemory(TypedDict):
+    """What was deleted. ``memory_id`` is the one that was asked for."""
+
+    deleted: bool
+    memory_id: str
+
+
 class WorkingItem(TypedDict):
     """Something that went on lately: ``kind`` is ``"fact"``, ``"topic"`` or ``"summary"``."""
 
@@ -106,6 +115,12 @@ class WorkingItem(TypedDict):
     shareable: bool
     created_at: str
     expires_at: str
+
+
+class WorkingCleared(TypedDict):
+    """How many items of working memory were cleared, equal ones of several channels counted each."""
+
+    items_cleared: int
 
 
 class Synopsis(TypedDict):
@@ -127,6 +142,13 @@ class PreferenceRecord(TypedDict):
     updated_at: str
 
 
+class DeletedPreference(TypedDict):
+    """Which preference was deleted."""
+
+    deleted: bool
+    key: str
+
+
 class CredentialRecord(TypedDict):
     """A credential without its secret: ``preview`` shows enough to tell one from another."""
 
@@ -138,11 +160,32 @@ class CredentialRecord(TypedDict):
     updated_at: str
 
 
+class DeletedCredential(TypedDict):
+    """Which credential was deleted."""
+
+    deleted: bool
+    credential_id: str
+
+
 class CredentialService(TypedDict):
     """A service that people of this formation have credentials for, and how many."""
 
     service: str
     count: int
+
+
+class CredentialRotation(TypedDict):
+    """What a rotation did: ``rotated`` are now encrypted with the newest key (``key_id``), ``kept`` were already.
+
+    ``unreadable`` could not be decrypted and are as they were; ``missing_key_ids`` names the keys that they want. One
+    whose key is there was changed in the database.
+    """
+
+    rotated: int
+    kept: int
+    unreadable: int
+    key_id: str
+    missing_key_ids: list[str]
 
 
 class TaskRecord(TypedDict):
@@ -171,12 +214,19 @@ class TaskPage(TypedDict):
     next_cursor: str | None
 
 
+class DeletedTask(TypedDict):
+    """Which task was deleted."""
+
+    deleted: bool
+    task_id: str
+
+
 class TaskRun(TypedDict):
     """One run of a task.
 
     ``status`` is ``"running"``, ``"succeeded"``, ``"failed"`` (``error`` holds the code) or ``"lost"``: the worker
-    died, and another run followed. ``missed`` is how many earlier runs it stands for, which came due while nobody
-    worked. ``attempt`` counts from 1.
+    died or was stopped, and another run followed. ``missed`` is how many earlier runs it stands for, which came due
+    while nobody worked, counted up to 1,000. ``attempt`` counts from 1.
     """
 
     run_id: str
@@ -218,7 +268,14 @@ class UserContext(dict[str, Any]):
     "memories": [MemoryRecord], "working_memory": [WorkingItem], "credentials": [{"service", "name"}],
     "tasks": [TaskRecord], "session_context": {key: value}, "messages": [SessionMessage]}``
 
-    ``messages`` are those of this session alone, oldest first. For a shared audience, ``memories``, ``preferences``
-    and ``working_memory`` hold only what is marked shareable, the synopsis is made from that alone, and
-    ``credentials`` and ``tasks`` are empty.
+    ``session_id`` is None where none was named and the identifier has none to go on with: :meth:`record_turn` takes
+    it as it is. ``messages`` are those of this session alone, oldest first. For a shared audience, ``memories``,
+    ``preferences`` and ``working_memory`` hold only what is marked shareable, the synopsis is made from that alone,
+    and ``credentials`` and ``tasks`` are empty.
+
+    As text it has everything but the messages. What people have said stands on one line for each piece, so that it
+    cannot look like another section.
     """
+
+    def __str__(self) -> str:
+        return render(self)

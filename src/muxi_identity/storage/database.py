@@ -8,11 +8,12 @@ loop.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 
 T = TypeVar("T")
@@ -68,6 +69,10 @@ class Database(abc.ABC):
     @abc.abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Run ``work``, which only reads, in one transaction."""
+
+    @abc.abstractmethod
+    async def gather(self, gathering: Gathering, parameters: Mapping[str, Any]) -> Found:
+        """Read the parts of ``gathering`` in one snapshot: one round trip, on SQLite one thread hop."""
 
     @abc.abstractmethod
     async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:

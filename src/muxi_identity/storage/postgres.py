@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from muxi_identity.errors import ConfigurationError, StorageUnavailableError
 from muxi_identity.storage.connections import DRIVER_ERRORS, HeldConnections
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
+from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import (
@@ -31,6 +32,7 @@ T = TypeVar("T")
 COMMAND_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 _WRITERS = 4
+_GATHERERS = 4
 _CONNECTIONS = 5
 _UNUSABLE = {
     "28": "refused the user or password",
@@ -45,8 +47,8 @@ _abandoned: list[object] = []
 class PostgresDatabase(Database):
     """A database reached by ``url`` (``postgresql://user:password@host:port/name``).
 
-    Look-ups have a connection of their own, so that they never wait for a writer. Connections are opened when they
-    are first needed, except the first.
+    Look-ups have a connection of their own, so that they wait neither for a writer nor for a load. Connections are
+    opened when they are first needed, except the first.
     """
 
     dialect = "postgresql"
@@ -58,6 +60,7 @@ class PostgresDatabase(Database):
         self._engine: AsyncEngine | None = None
         self._reading = self._hold(1)
         self._writing = self._hold(_WRITERS)
+        self._gathering = self._hold(_GATHERERS)
 
     def _hold(self, limit: int) -> HeldConnections:
         return HeldConnections(self._url, limit, connect_timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
@@ -87,14 +90,16 @@ class PostgresDatabase(Database):
         engine, self._engine = self._engine, None
         await self._reading.close()
         await self._writing.close()
+        await self._gathering.close()
         if engine is not None:
             await engine.dispose()
 
     def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._reading, self._writing])
+        _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
         self._engine = None
         self._reading = self._hold(1)
         self._writing = self._hold(_WRITERS)
+        self._gathering = self._hold(_GATHERERS)
 
     async def transact(self, work: Work[T]) -> T:
         return await self._run(work, "READ COMMITTED")
@@ -128,6 +133,14 @@ class PostgresDatabase(Database):
             except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS) as error:
                 raise translate(error) from None
         raise AssertionError("unreachable")
+
+    async def gather(self, gathering: Gathering, parameters: Mapping[str, Any]) -> Found:
+        arguments = gathering.arguments(parameters)
+        try:
+            (row,) = await self._gathering.fetch(gathering.one_statement.text, *arguments, repeat=True)
+        except DRIVER_ERRORS as error:
+            raise translate(error) from None
+        return gathering.read_row(row)
 
     async def look_up(self, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
         if len(buckets) == 1:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from sqlalchemy.pool import QueuePool
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import closed, translate
+from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.sqlite_writes import extend_person, insert_person
@@ -75,6 +76,10 @@ class SqliteDatabase(Database):
             self._open_gated()
 
     def _open_gated(self) -> None:
+        if not _has_full_text_search():
+            raise ConfigurationError(
+                "This Python's SQLite was built without FTS5, by which memories are searched; use another build."
+            )
         _make_home(self.path, self._ignore_in_git)
         self._engine = _make_engine(self._connect)
         try:
@@ -167,6 +172,14 @@ class SqliteDatabase(Database):
     async def read(self, work: Work[T]) -> T:
         return await self._in_thread(self._reading, self._run, work, "DEFERRED")
 
+    async def gather(self, gathering: Gathering, parameters: Mapping[str, Any]) -> Found:
+        def work(connection: Connection) -> Found:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            return gathering.read_from(driver, parameters)
+
+        return await self.read(work)
+
     def _run(self, work: Work[T], begin: str) -> T:
         with self._write_gate if begin == "IMMEDIATE" else self._read_gate:
             return self._run_gated(work, begin)
@@ -184,7 +197,8 @@ class SqliteDatabase(Database):
         await self._in_thread(self._writing, self._scrub)
 
     def _scrub(self) -> None:
-        """Empty the write-ahead log: it holds the pages as they were before something was erased from them."""
+        """Merge the search index: until then it holds the words of memories that were erased. And empty the
+        write-ahead log, which holds the pages as they were before."""
         if self._engine is None:
             raise closed()
         with self._write_gate, self._engine.connect() as checked_out:
@@ -193,9 +207,11 @@ class SqliteDatabase(Database):
             # Writers wait while this waits for readers. Where those take too long, a later checkpoint does it.
             connection.execute(f"PRAGMA busy_timeout = {_SCRUB_MILLISECONDS}")
             try:
+                # One write transaction. Where nothing was changed since the last time, it does nothing.
+                connection.execute("INSERT INTO muxi_memory_words (muxi_memory_words) VALUES ('optimize')")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             except sqlite3.Error as error:
-                logger.warning("cannot empty the write-ahead log: %s", getattr(error, "sqlite_errorname", "error"))
+                logger.warning("cannot scrub what was erased: %s", getattr(error, "sqlite_errorname", "error"))
             finally:
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
@@ -319,6 +335,14 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
+def _has_full_text_search() -> bool:
+    connection = sqlite3.connect(":memory:")
+    try:
+        return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
+    finally:
+        connection.close()
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -26,6 +26,7 @@ class Worker:
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work()
+            del work  # nothing of it is held until the next one comes: it may carry a credential
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Run ``work`` in the thread, after what was given before. A caller that is cancelled takes back what has not

@@ -11,10 +11,21 @@ from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
 from muxi_identity.client.operations import Given, checked_flag, checked_mode
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
+from muxi_identity.conversation.worker import OnRun
 from muxi_identity.formation import Formation
 from muxi_identity.identity.linking import OnConflict
-from muxi_identity.models import DeleteResult, LinkResult, ResolvedUser, UserPage, UserRecord
+from muxi_identity.models import (
+    CredentialRotation,
+    CredentialService,
+    DeleteResult,
+    LinkResult,
+    ResolvedUser,
+    TaskRun,
+    UserPage,
+    UserRecord,
+)
 
 
 class AsyncFormationClient(AsyncPersonCalls):
@@ -22,7 +33,8 @@ class AsyncFormationClient(AsyncPersonCalls):
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
     nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
-    through this client. The formation is opened by the first call.
+    through this client. ``memory_ranker`` ranks what ``search_memories`` finds by meaning, with embeddings of your
+    own. The formation is opened by the first call.
 
     Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
     "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.
@@ -33,10 +45,15 @@ class AsyncFormationClient(AsyncPersonCalls):
     """
 
     def __init__(
-        self, config: ConfigSource = None, *, actor: str = "embedded", responder: Responder | None = None
+        self,
+        config: ConfigSource = None,
+        *,
+        actor: str = "embedded",
+        responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
     ) -> None:
         super().__init__(actor)
-        self._lifecycle = Lifecycle(read_config(config), responder=responder)
+        self._lifecycle = Lifecycle(read_config(config), responder=responder, memory_ranker=memory_ranker)
 
     @classmethod
     def ephemeral(
@@ -45,6 +62,7 @@ class AsyncFormationClient(AsyncPersonCalls):
         *,
         actor: str = "embedded",
         responder: Responder | None = None,
+        memory_ranker: MemoryRanker | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
@@ -57,7 +75,7 @@ class AsyncFormationClient(AsyncPersonCalls):
         client = cls.__new__(cls)
         client._actor = actor
         config, folder = ephemeral_config(config)
-        client._lifecycle = Lifecycle(config, responder=responder, folder=folder)
+        client._lifecycle = Lifecycle(config, responder=responder, memory_ranker=memory_ranker, folder=folder)
         return client
 
     async def __aenter__(self) -> Self:
@@ -240,3 +258,82 @@ class AsyncFormationClient(AsyncPersonCalls):
             idempotency_key=idempotency_key,
             caller=self._caller(source, reason),
         )
+
+    async def list_credential_services(self) -> list[CredentialService]:
+        """Return the services that people of this formation have credentials for, those with the most first.
+
+        At most 500. ``count`` is how many credentials there are, of all people together.
+
+        >>> kept = await formation.set_credential("user_123", "notion", "secret-of-four-words")
+        >>> await formation.list_credential_services()
+        [{'service': 'notion', 'count': 1}]
+        """
+        formation = await self._formation()
+        return await formation.credentials.services()
+
+    async def rotate_credentials(self) -> CredentialRotation:
+        """Encrypt everybody's credentials with the newest of the configured keys.
+
+        Put the new key first in MUXI_CREDENTIAL_KEYS, before the old ones, in every process; call this; then take
+        the old ones away. (With several processes give them the new key last first, so that each can read what
+        another one has encrypted already.) It works in batches while others write; interrupted, it goes on where it
+        is called again. What no key opens is left as it is and counted.
+
+        >>> kept = await formation.set_credential("user_123", "notion", "secret-of-four-words")
+        >>> done = await formation.rotate_credentials()
+        >>> done["rotated"], done["kept"], done["unreadable"]
+        (0, 1, 0)
+        """
+        formation = await self._formation()
+        return await formation.credentials.rotate(self._caller("rotate_credentials"))
+
+    async def run_due_tasks(self, *, limit: int = 100) -> list[TaskRun]:
+        """Run the tasks that are due now, at most ``limit`` (1 to 10,000), and return the runs.
+
+        For whoever has a cron of their own. Several processes may do it at once, beside :meth:`run_tasks` too: a task
+        is run by whoever claims it first. Runs that failed for now are tried again by a later call.
+
+        Raises:
+            InvalidRequestError: The limit is out of range.
+
+        >>> await formation.run_due_tasks()
+        []
+        """
+        formation = await self._formation()
+        return await formation.worker.run_due(limit, self._caller("task"))
+
+    async def run_tasks(
+        self,
+        *,
+        on_run: OnRun | None = None,
+        concurrency: int = 4,
+        poll_seconds: float = 1.0,
+        lease_seconds: float = 60.0,
+    ) -> None:
+        """Run tasks as they come due, ``concurrency`` (1 to 100) at once, until this client is closed.
+
+        Any number of processes may do it: each task is claimed by one of them, looked for every ``poll_seconds``. What
+        a process that died had claimed is run again when its claim has ended, ``lease_seconds`` after the process last
+        extended it. So every run happens at least once, and one may happen twice.
+
+        Each run is a chat turn of the person, in a session of the task's own. When it is recorded, ``on_run`` is called
+        with it, a coroutine function on the event loop, another one in a thread, one call at a time. What it raises is
+        logged. A process that dies between the two never calls it: the history (:meth:`list_task_runs`) has every run.
+
+        A database that does not answer is waited for. Being cancelled or interrupted ends it as well; what was under
+        way is then due at once for others.
+
+        Raises:
+            InvalidRequestError: An argument is out of range.
+
+        >>> from datetime import UTC, datetime, timedelta
+        >>> soon = datetime.now(UTC) + timedelta(seconds=0.2)
+        >>> task = await formation.schedule_task("user_123", "Hello!", at=soon)
+        >>> def told(run):
+        ...     print(run["status"], run["reply"])
+        ...     return formation.close()
+        >>> await formation.run_tasks(on_run=told, poll_seconds=0.1)
+        succeeded Hello! How can I help?
+        """
+        formation = await self._formation()
+        await formation.worker.run(on_run, concurrency, poll_seconds, lease_seconds, self._caller("task"))

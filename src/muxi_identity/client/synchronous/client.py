@@ -12,8 +12,17 @@ from muxi_identity.client.blocking import BlockingClient
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous.channel import Channel
 from muxi_identity.client.synchronous.person import PersonCalls
+from muxi_identity.conversation.worker import OnRun
 from muxi_identity.identity.linking import OnConflict
-from muxi_identity.models import DeleteResult, LinkResult, UserPage, UserRecord
+from muxi_identity.models import (
+    CredentialRotation,
+    CredentialService,
+    DeleteResult,
+    LinkResult,
+    TaskRun,
+    UserPage,
+    UserRecord,
+)
 
 
 class FormationClient(BlockingClient, PersonCalls):
@@ -21,7 +30,8 @@ class FormationClient(BlockingClient, PersonCalls):
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
     nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
-    through this client. The formation is opened by the first call.
+    through this client. ``memory_ranker`` ranks what ``search_memories`` finds by meaning, with embeddings of your
+    own. The formation is opened by the first call.
 
     Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
     "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.
@@ -138,5 +148,84 @@ class FormationClient(BlockingClient, PersonCalls):
                 source=source,
                 reason=reason,
                 idempotency_key=idempotency_key,
+            )
+        )
+
+    def list_credential_services(self) -> list[CredentialService]:
+        """Return the services that people of this formation have credentials for, those with the most first.
+
+        At most 500. ``count`` is how many credentials there are, of all people together.
+
+        >>> kept = formation.set_credential("user_123", "notion", "secret-of-four-words")
+        >>> formation.list_credential_services()
+        [{'service': 'notion', 'count': 1}]
+        """
+        return self._run(self._async.list_credential_services())
+
+    def rotate_credentials(self) -> CredentialRotation:
+        """Encrypt everybody's credentials with the newest of the configured keys.
+
+        Put the new key first in MUXI_CREDENTIAL_KEYS, before the old ones, in every process; call this; then take
+        the old ones away. (With several processes give them the new key last first, so that each can read what
+        another one has encrypted already.) It works in batches while others write; interrupted, it goes on where it
+        is called again. What no key opens is left as it is and counted.
+
+        >>> kept = formation.set_credential("user_123", "notion", "secret-of-four-words")
+        >>> done = formation.rotate_credentials()
+        >>> done["rotated"], done["kept"], done["unreadable"]
+        (0, 1, 0)
+        """
+        return self._run(self._async.rotate_credentials())
+
+    def run_due_tasks(self, *, limit: int = 100) -> list[TaskRun]:
+        """Run the tasks that are due now, at most ``limit`` (1 to 10,000), and return the runs.
+
+        For whoever has a cron of their own. Several processes may do it at once, beside :meth:`run_tasks` too: a task
+        is run by whoever claims it first. Runs that failed for now are tried again by a later call.
+
+        Raises:
+            InvalidRequestError: The limit is out of range.
+
+        >>> formation.run_due_tasks()
+        []
+        """
+        return self._run(self._async.run_due_tasks(limit=limit))
+
+    def run_tasks(
+        self,
+        *,
+        on_run: OnRun | None = None,
+        concurrency: int = 4,
+        poll_seconds: float = 1.0,
+        lease_seconds: float = 60.0,
+    ) -> None:
+        """Run tasks as they come due, ``concurrency`` (1 to 100) at once, until this client is closed.
+
+        Any number of processes may do it: each task is claimed by one of them, looked for every ``poll_seconds``. What
+        a process that died had claimed is run again when its claim has ended, ``lease_seconds`` after the process last
+        extended it. So every run happens at least once, and one may happen twice.
+
+        Each run is a chat turn of the person, in a session of the task's own. When it is recorded, ``on_run`` is called
+        with it, a coroutine function on the event loop, another one in a thread, one call at a time. What it raises is
+        logged. A process that dies between the two never calls it: the history (:meth:`list_task_runs`) has every run.
+
+        A database that does not answer is waited for. Being cancelled or interrupted ends it as well; what was under
+        way is then due at once for others.
+
+        Raises:
+            InvalidRequestError: An argument is out of range.
+
+        >>> from datetime import UTC, datetime, timedelta
+        >>> soon = datetime.now(UTC) + timedelta(seconds=0.2)
+        >>> task = formation.schedule_task("user_123", "Hello!", at=soon)
+        >>> def told(run):
+        ...     print(run["status"], run["reply"])
+        ...     return formation.close()
+        >>> formation.run_tasks(on_run=told, poll_seconds=0.1)
+        succeeded Hello! How can I help?
+        """
+        return self._run(
+            self._async.run_tasks(
+                on_run=on_run, concurrency=concurrency, poll_seconds=poll_seconds, lease_seconds=lease_seconds
             )
         )

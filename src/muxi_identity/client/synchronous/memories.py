@@ -5,11 +5,185 @@ Made by scripts/generate_sync.py from the module of the same name in client/asyn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any
+
 from muxi_identity.client.asynchronous.memories import AsyncMemoryCalls
 from muxi_identity.client.blocking import BlockingCalls
+from muxi_identity.client.operations import Given
+from muxi_identity.models import DeletedMemory, MemoryPage, MemoryRecord, Synopsis
 
 
 class MemoryCalls(BlockingCalls):
     """Persistent memory: what is known of a person for good, and the synopsis of it."""
 
     _async: AsyncMemoryCalls
+
+    def add_memory(
+        self,
+        user_id: Given,
+        content: str,
+        *,
+        type: str = "note",
+        key: str | None = None,
+        value: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        shareable: bool = False,
+    ) -> MemoryRecord:
+        """Keep something about a person for good, to be found through any of their identifiers.
+
+        ``key`` is the attribute that it is about (``"budget"``): what is said of it later, through whichever
+        identifier, is what counts. Without one, the same content again is the same memory. The same again is
+        refreshed and keeps its id. ``type`` and ``key`` are folded: case and spacing do not count. ``content`` takes
+        10,000 characters, ``value`` (what is said of the key) 1,000, ``metadata`` 8,000 of JSON. ``shareable`` says
+        that others may read it: in a conversation with a shared audience nothing else is used. An identifier that
+        nobody has makes first contact.
+
+        Raises:
+            UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            SecretRefusedError: It looks as if it held a key or a password: keep it with set_credential.
+            TooLargeError: A part of it is too long; ``error.limit`` says how long it may be.
+            InvalidRequestError: A part of it has the wrong shape, or there is a value without a key.
+            IdentityChangedError: The identifier went to somebody else meanwhile; nothing was kept.
+
+        >>> kept = formation.add_memory("user_123", "Lives near the old harbour", shareable=True)
+        >>> kept["type"], kept["shareable"]
+        ('note', True)
+        """
+        return self._run(
+            self._async.add_memory(
+                user_id, content, type=type, key=key, value=value, metadata=metadata, shareable=shareable
+            )
+        )
+
+    def list_memories(
+        self, user_id: Given, *, type: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> MemoryPage:
+        """Return a page of what is known of a person, the last changed first, ``limit`` (1 to 500) at a time.
+
+        Of memories of one type and key the newest is shown, whichever identifier it came through. Pass ``next_cursor``
+        of one page as ``cursor`` for the next: what is added meanwhile neither shifts nor repeats it.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+
+        >>> kept = formation.add_memory("user_123", "Prefers trains to planes")
+        >>> [memory["content"] for memory in formation.list_memories("user_123")["memories"]]
+        ['Prefers trains to planes']
+        """
+        return self._run(self._async.list_memories(user_id, type=type, limit=limit, cursor=cursor))
+
+    def search_memories(
+        self, user_id: Given, query: str, *, type: str | None = None, limit: int = 10
+    ) -> list[MemoryRecord]:
+        """Return what is known of a person that fits ``query``, the best first, at most ``limit`` (1 to 100).
+
+        Full-text search: a memory is found that has any word of the query, in any form of it (``trains``, ``train``),
+        whatever the case and the accents; the last word may be the beginning of one. English words that say nothing
+        (``what``, ``the``) are left out, and the first 20 others count. Nothing of the query is an operator.
+
+        ``score`` is relevance (divided by the best hit's) times a factor for age: 1 for what was changed just now,
+        half-way down to 1/2 after 30 days. So the newer of two equal hits comes first, and no age outweighs twice the
+        relevance. Of more than 500 hits the newest are ranked. With a ``memory_ranker`` it decides
+        instead, on these hits and the newest other memories, 200 in all.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            TooLargeError: The query is over 10,000 characters.
+            InvalidRequestError: The query is blank, or the type or the limit cannot be one.
+
+        >>> kept = formation.add_memory("user_123", "Prefers trains to planes")
+        >>> [hit["content"] for hit in formation.search_memories("user_123", "Which train?")]
+        ['Prefers trains to planes']
+        """
+        return self._run(self._async.search_memories(user_id, query, type=type, limit=limit))
+
+    def get_memory(self, memory_id: str, user_id: Given) -> MemoryRecord:
+        """Return one memory of a person.
+
+        Where a newer memory of the same type and key has come through another identifier, the older one's id answers
+        with the newer one.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            MemoryNotFoundError: The person has no memory of that id.
+
+        >>> kept = formation.add_memory("user_123", "My budget is $5,000", key="budget", value="$5,000")
+        >>> formation.get_memory(kept["memory_id"], "user_123")["value"]
+        '$5,000'
+        """
+        return self._run(self._async.get_memory(memory_id, user_id))
+
+    def update_memory(
+        self,
+        memory_id: str,
+        user_id: Given,
+        *,
+        content: str | EllipsisType = ...,
+        type: str | EllipsisType = ...,
+        value: str | EllipsisType | None = ...,
+        metadata: Mapping[str, Any] | EllipsisType | None = ...,
+        shareable: bool | EllipsisType = ...,
+    ) -> MemoryRecord:
+        """Change what is passed of a memory; the rest stays. ``metadata`` is replaced as a whole.
+
+        An edit counts for the whole person: what other identifiers said under the same type and key is changed with
+        it, and an unmerge does not take it back.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            MemoryNotFoundError: The person has no memory of that id.
+            SecretRefusedError: It would look as if it held a key or a password.
+            TooLargeError: A part of it is too long; ``error.limit`` says how long it may be.
+            InvalidRequestError: Nothing to change was passed, or a part of it has the wrong shape.
+            IdentityChangedError: The identifier went to somebody else meanwhile; nothing was changed.
+
+        >>> kept = formation.add_memory("user_123", "Lives near the harbour")
+        >>> formation.update_memory(kept["memory_id"], "user_123", shareable=True)["content"]
+        'Lives near the harbour'
+        """
+        return self._run(
+            self._async.update_memory(
+                memory_id, user_id, content=content, type=type, value=value, metadata=metadata, shareable=shareable
+            )
+        )
+
+    def delete_memory(self, memory_id: str, user_id: Given) -> DeletedMemory:
+        """Delete a memory, and with it what other identifiers of the person said under the same type and key.
+
+        An unmerge does not bring it back.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            MemoryNotFoundError: The person has no memory of that id.
+            IdentityChangedError: The identifier went to somebody else meanwhile; nothing was deleted.
+
+        >>> kept = formation.add_memory("user_123", "Lives near the harbour")
+        >>> formation.delete_memory(kept["memory_id"], "user_123")["deleted"]
+        True
+        """
+        return self._run(self._async.delete_memory(memory_id, user_id))
+
+    def get_synopsis(self, user_id: Given) -> Synopsis:
+        """Return a short description of a person, made from memories and preferences.
+
+        It is kept, and made anew when something that it rests on has changed: a memory, a preference, or who belongs
+        to the person. By plain rules, in at most 600 characters; by the model where the formation has one.
+
+        Raises:
+            UserNotFoundError: Nobody has it.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+
+        >>> told = formation.chat("My name is Alice. I live in Berlin.", user_id="user_123")
+        >>> print(formation.get_synopsis("user_123")["text"])
+        Name: Alice. Lives in Berlin.
+        """
+        return self._run(self._async.get_synopsis(user_id))

@@ -76,6 +76,12 @@ def read_change(lead: Lead, known: Mapping[str, Fact], focus: Focus) -> list[Fac
     return None
 
 
+def forgets_everything(lead: Lead) -> bool:
+    """Tell whether a request is to forget everything, and not only what is known here."""
+    found = _FORGET.fullmatch(re.sub(r"^please ", "", lead.text, flags=re.I))
+    return bool(found and _EVERYTHING.fullmatch(tidy(found[1])))
+
+
 def read_introduction(lead: Lead) -> list[Fact] | None:
     """Return the name in "Hello, I'm Ada": without the greeting, a capital letter alone makes no name."""
     found = re.fullmatch(r"(?:this is|i'm|i am) (.+)", lead.text, re.I) if lead.greeted else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.clauses import ALSO_ASKED, ASIDE, clauses
 from muxi_identity.conversation.offline.corrections import (
     amend,
+    forgets_everything,
     read_change,
     read_introduction,
     read_note,
@@ -17,16 +18,21 @@ from muxi_identity.conversation.offline.corrections import (
 )
 from muxi_identity.conversation.offline.leads import without_lead
 from muxi_identity.conversation.offline.questions import Answer, read_question
+from muxi_identity.conversation.offline.recall import NOTE
 from muxi_identity.conversation.offline.statements import read_statement
 from muxi_identity.conversation.offline.wording import MAX_KEY, Sentence, as_sentence, fold, second_person, sentences
 from muxi_identity.conversation.responder import Response, Turn
+from muxi_identity.conversation.secrecy import REFUSED
 
 UNKNOWN = "I don't have that information."
 GREETING = "Hello! How can I help?"
 THANKS = "You're welcome."
 NEUTRAL = "You can tell me things about yourself and ask me about them later."
 NOTHING_TO_CHANGE = "There is nothing to change."
+FORGOTTEN = "Okay, I have forgotten everything."
 MAX_FACTS = 50
+MAX_TOPICS = 5
+MAX_TOPIC = 60  # characters
 # How far back "it" may reach, in messages of the user.
 MAX_LOOKBACK = 10
 _GREETS = re.compile(r"(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|greetings|howdy)\b[\w ,]{0,20}", re.I)
@@ -65,20 +71,30 @@ _ELIDED_NOUN = re.compile(r"((?:my|our) (?:[\w-]+ ){0,3}[\w-]+'s) ((?:is|are|was
 _OWNED = re.compile(r"(?:My|Our) (?:.{1,80}?'s )?(.{1,80}?) (?:is|are|was|were) ")
 
 
+def _anything(statement: str) -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class _Reading:
     """What one message says and asks, read against what is known."""
 
     known: dict[str, Fact]
     focus: tuple[tuple[Fact, ...], ...]
+    keeps: Callable[[str], bool]
     learned: dict[str, Fact] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     unchanged: bool = False
+    forget_all: bool = False
+    refused: bool = False
     other: list[str] = field(default_factory=list)
 
     def learn(self, facts: Sequence[Fact]) -> None:
-        """Take in facts; the last word on a key counts."""
+        """Take in facts; the last word on a key counts. What must not be kept is not learned."""
         self.unchanged = self.unchanged or not facts
+        told = len(facts)
+        facts = [fact for fact in facts if fact.value is None or self.keeps(fact.content)]
+        self.refused = self.refused or len(facts) < told
         for fact in facts:
             # "Forget everything" must not stop at the bound.
             if fact.value is not None and len(self.learned) >= MAX_FACTS and fact.key not in self.learned:
@@ -110,16 +126,34 @@ class OfflineResponder:
     It learns what a person says of themselves ("my <thing> is <value>", "I live in ..."), lets a later statement
     replace an earlier one, and answers questions about it; what it does not know it says so in one fixed sentence.
     No message makes it raise, take longer than its length explains, or say anything but what the facts say.
+
+    ``keeps`` tells of a statement whether it may be remembered; it says so where one may not.
     """
 
     restartable = True
+
+    def __init__(self, keeps: Callable[[str], bool] = _anything) -> None:
+        self._keeps = keeps
 
     async def respond(self, turn: Turn) -> Response:
         """Return the reply to the message and the facts to remember or, with a value of None, to forget."""
         known = {fact.key: fact for fact in reversed(turn.facts) if fact.value is not None}
         known = dict(reversed(known.items()))
-        reading = _read(turn.message, known, _focus(turn, known))
-        return Response(_reply(reading), tuple(reading.learned.values()))
+        reading = _read(turn.message, known, _focus(turn, known), self._keeps)
+        return Response(
+            _reply(reading),
+            tuple(reading.learned.values()),
+            topics=_topics(reading),
+            forget_all=reading.forget_all,
+        )
+
+
+def _topics(reading: _Reading) -> tuple[str, ...]:
+    """Return what was spoken of, by attribute: "budget", "live in"."""
+    said = [fact for fact in reading.learned.values() if fact.value is not None]
+    asked = [fact for answer in reading.answers for fact in _asked_about(answer)]
+    keys = dict.fromkeys(fact.key.removeprefix(f"{NOTE}: ").replace(": ", " ") for fact in (*said, *asked))
+    return tuple(key[:MAX_TOPIC] for key in keys)[:MAX_TOPICS]
 
 
 def _focus(turn: Turn, known: Mapping[str, Fact]) -> tuple[tuple[Fact, ...], ...]:
@@ -127,7 +161,7 @@ def _focus(turn: Turn, known: Mapping[str, Fact]) -> tuple[tuple[Fact, ...], ...
     focus: tuple[tuple[Fact, ...], ...] = ()
     said = [message.content for message in turn.messages if message.role == "user"]
     for content in said[-MAX_LOOKBACK:]:
-        reading = _read(content[:5_000], dict(known), focus)
+        reading = _read(content[:5_000], dict(known), focus, _anything)
         # Several facts of one message stand together: which of them "it" means must be clear from the value.
         reading.speak_of([fact for fact in reading.learned.values() if fact.value is not None])
         focus = reading.focus if _keeps_the_subject(reading) else ()
@@ -155,8 +189,10 @@ def _asked_about(answer: Answer) -> tuple[Fact, ...]:
     return (Fact(fold(topic), f"My {topic} is ", ""),)
 
 
-def _read(message: str, known: dict[str, Fact], focus: tuple[tuple[Fact, ...], ...]) -> _Reading:
-    reading = _Reading(known, focus)
+def _read(
+    message: str, known: dict[str, Fact], focus: tuple[tuple[Fact, ...], ...], keeps: Callable[[str], bool]
+) -> _Reading:
+    reading = _Reading(known, focus, keeps)
     for sentence in sentences(message):
         _read_sentence(sentence, reading)
     return reading
@@ -166,7 +202,8 @@ def _read_sentence(sentence: Sentence, reading: _Reading) -> None:
     if sentence.asked:
         request = _REQUEST.match(sentence.text)
         facts = _commanded(sentence.text[request.end() :], reading) if request else None
-        if facts is not None:
+        if request is not None and facts is not None:
+            reading.forget_all |= forgets_everything(without_lead(sentence.text[request.end() :]))
             reading.learn(facts)
             return
     if aside := ASIDE.search(sentence.text):
@@ -221,6 +258,7 @@ def _read_clauses(text: str, reading: _Reading) -> None:
     for clause in clauses(text, lambda clause: _read_clause(clause, reading) is not None):
         facts = _read_clause(clause, reading)
         if facts is not None:
+            reading.forget_all |= forgets_everything(without_lead(clause.strip(" ,")))
             reading.learn(facts)
             understood = True
         elif not understood and _REPORTS.search(clause):
@@ -261,8 +299,12 @@ def _reply(reading: _Reading) -> str:
     if stated:
         shown = stated[:10]
         parts.append(as_sentence(f"Got it: {'; '.join(shown)}"))
+    elif reading.forget_all:
+        parts.append(FORGOTTEN)
     elif reading.learned:
         parts.append("Okay, I have forgotten that.")
+    if reading.refused:
+        parts.append(REFUSED)
     for answer in [answer for answer in reading.answers if not _overtaken(answer, reading)][:10]:
         text = _worded(answer)
         if text not in parts:

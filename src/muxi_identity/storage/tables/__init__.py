@@ -2,9 +2,11 @@
 
 from muxi_identity.storage.tables.base import key_sequence, metadata, own_key, owned_table
 from muxi_identity.storage.tables.context import (
+    DIGEST,
     OWNED_TABLES,
     credentials,
     memories,
+    memory_words,
     messages,
     preferences,
     sessions,
@@ -17,6 +19,7 @@ from muxi_identity.storage.tables.identity import formations, history, idempoten
 from muxi_identity.storage.tables.serving import api_keys, requests
 
 __all__ = [
+    "DIGEST",
     "OWNED_TABLES",
     "api_keys",
     "credentials",
@@ -26,6 +29,7 @@ __all__ = [
     "identifiers",
     "key_sequence",
     "memories",
+    "memory_words",
     "merges",
     "messages",
     "metadata",

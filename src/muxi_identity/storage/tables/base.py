@@ -71,13 +71,14 @@ def own_key(table: Table, *names: str) -> Index:
     """Make the unique key of a user-owned table: one row for a member, an identifier and what ``names`` say.
 
     The identifier is part of the key, so that what two channels wrote lies side by side and is folded when it is read:
-    a channel that leaves the person takes its own row with it.
+    a channel that leaves the person takes its own row with it. It comes last, so that the rows of one name are found
+    together, whoever wrote them.
     """
     return Index(
         f"uq_{table.name.removeprefix('muxi_')}_key",
         table.c.formation_id,
         table.c.user_pk,
-        func.coalesce(table.c.identifier_pk, 0),
         *(table.c[name] for name in names),
+        func.coalesce(table.c.identifier_pk, 0),
         unique=True,
     )

@@ -17,10 +17,27 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    text,
     true,
 )
+from sqlalchemy.engine.default import DefaultExecutionContext
 
 from muxi_identity.storage.tables.base import own_key, owned_table
+from muxi_identity.words import searchable
+
+DIGEST = "#"
+"""What the key of a memory begins with where it is about no attribute."""
+
+
+def memory_words(content: str, value: str | None, key: str) -> str:
+    """Return what a search finds a memory by."""
+    return searchable(content, value, None if key.startswith(DIGEST) else key)
+
+
+def _words_inserted(context: DefaultExecutionContext) -> str:
+    given = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return memory_words(given["content"], given.get("value"), given["key"])
+
 
 sessions = owned_table(
     "sessions",
@@ -57,18 +74,30 @@ memories = owned_table(
     Column("memory_id", Text, nullable=False),
     Column("type", Text, nullable=False),
     # What makes two memories of a type the same: the attribute that a statement is about ("budget"), else a digest of
-    # the content.
+    # the content, which begins with DIGEST.
     Column("key", Text, nullable=False),
     Column("content", Text, nullable=False),
     # What a statement says of its attribute ("$5,000"); NULL for what has no attribute.
     Column("value", Text),
     Column("metadata", Text),
+    # What full-text search finds it by. Whoever changes what a memory says changes this too.
+    Column("words", Text, nullable=False, default=_words_inserted),
     # Whether it may be brought into a conversation that others read.
     Column("shareable", Boolean(create_constraint=True, name="ck_memories_shareable"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     UniqueConstraint("formation_id", "memory_id", name="uq_memories_id"),
     Index("ix_memories_newest", "formation_id", "user_pk", "updated_at", "pk"),
+    # Of those with a value alone: a chat turn reads them, and a person may have few among many notes.
+    Index(
+        "ix_memories_facts",
+        "formation_id",
+        "user_pk",
+        "updated_at",
+        "pk",
+        postgresql_where=text("value IS NOT NULL"),
+        sqlite_where=text("value IS NOT NULL"),
+    ),
 )
 own_key(memories, "type", "key")
 

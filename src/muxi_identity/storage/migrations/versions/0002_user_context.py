@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from muxi_identity.words import searchable
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -19,6 +21,9 @@ def upgrade() -> None:
     op.add_column("muxi_sessions", sa.Column("audience", sa.Text(), server_default="private", nullable=False))
     op.add_column("muxi_sessions", sa.Column("continued", sa.Boolean(), server_default=sa.true(), nullable=False))
     op.add_column("muxi_sessions", sa.Column("context", sa.Text(), nullable=True))
+    # The identifier comes last in every such key: the rows of one name are found together.
+    op.drop_index("uq_sessions_key", table_name="muxi_sessions")
+    _own_key("sessions", "session_id")
     op.create_index(
         "ix_sessions_newest", "muxi_sessions", ["formation_id", "user_pk", "last_activity_at", "pk"], unique=False
     )
@@ -33,6 +38,7 @@ def upgrade() -> None:
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=True),
         sa.Column("metadata", sa.Text(), nullable=True),
+        sa.Column("words", sa.Text(), nullable=False),
         sa.Column("shareable", sa.Boolean(create_constraint=True, name="ck_memories_shareable"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -42,6 +48,15 @@ def upgrade() -> None:
     op.create_index(
         "ix_memories_newest", "muxi_memories", ["formation_id", "user_pk", "updated_at", "pk"], unique=False
     )
+    op.create_index(
+        "ix_memories_facts",
+        "muxi_memories",
+        ["formation_id", "user_pk", "updated_at", "pk"],
+        unique=False,
+        postgresql_where=sa.text("value IS NOT NULL"),
+        sqlite_where=sa.text("value IS NOT NULL"),
+    )
+    _make_searchable()
     if statements:
         op.bulk_insert(memories, statements)
     _owned(
@@ -159,13 +174,62 @@ def _owned(name: str, *columns: Any, key: tuple[str, ...] = ()) -> sa.Table:
         ),
     )
     if key:
-        op.create_index(
-            f"uq_{name}_key",
-            f"muxi_{name}",
-            ["formation_id", "user_pk", sa.text("coalesce(identifier_pk, 0)"), *key],
-            unique=True,
-        )
+        _own_key(name, *key)
     return table
+
+
+def _own_key(name: str, *key: str) -> None:
+    op.create_index(
+        f"uq_{name}_key",
+        f"muxi_{name}",
+        ["formation_id", "user_pk", *key, sa.text("coalesce(identifier_pk, 0)")],
+        unique=True,
+    )
+
+
+def _make_searchable() -> None:
+    """Index the words of each memory together with its owner, so that one look says which of a member's have a word."""
+    for statement in _POSTGRES if op.get_bind().dialect.name == "postgresql" else _SQLITE:
+        op.execute(sa.text(statement))
+
+
+# No word begins with "@": the owner is none of the memory's words. Without a list of what is still to be indexed
+# (fastupdate), which every search would have to read through.
+_POSTGRES = (
+    """
+    ALTER TABLE muxi_memories ADD COLUMN lexemes tsvector GENERATED ALWAYS AS (
+        to_tsvector('pg_catalog.english'::regconfig, words) || array_to_tsvector(ARRAY['@' || user_pk::text])
+    ) STORED
+    """,
+    "CREATE INDEX ix_memories_lexemes ON muxi_memories USING gin (lexemes) WITH (fastupdate = off)",
+)
+# FTS5 knows a row by a number, and those of muxi_memories are given anew by VACUUM. So the words that name a memory and
+# its owner are searched for like any other; of a formation's name they hold the hexadecimal form, which is one word.
+_OWNER = "lower(hex({0}.formation_id)) || 'u' || {0}.user_pk"
+_MEMORY = "lower(hex({0}.formation_id)) || 'm' || {0}.pk"
+_ADD = f"""
+    INSERT INTO muxi_memory_words (owner, memory, words, pk)
+    VALUES ({_OWNER}, {_MEMORY}, new.words, new.pk);
+""".format("new")  # noqa: S608 (put together from the constants above)
+_REMOVE = f"""
+    DELETE FROM muxi_memory_words
+     WHERE rowid IN (SELECT rowid FROM muxi_memory_words WHERE muxi_memory_words MATCH 'memory : ' || {_MEMORY});
+""".format("old")  # noqa: S608 (the same)
+_SQLITE = (
+    """
+    CREATE VIRTUAL TABLE muxi_memory_words USING fts5 (
+        owner, memory, words, pk UNINDEXED,
+        tokenize = "porter unicode61 remove_diacritics 0 categories 'L* N* Co Mn Mc'"
+    )
+    """,
+    f"CREATE TRIGGER tr_memories_added AFTER INSERT ON muxi_memories BEGIN {_ADD} END",
+    f"CREATE TRIGGER tr_memories_removed AFTER DELETE ON muxi_memories BEGIN {_REMOVE} END",
+    f"""
+    CREATE TRIGGER tr_memories_changed AFTER UPDATE OF formation_id, pk, user_pk, words ON muxi_memories
+    WHEN (old.formation_id, old.pk, old.user_pk, old.words) IS NOT (new.formation_id, new.pk, new.user_pk, new.words)
+    BEGIN {_REMOVE} {_ADD} END
+    """,
+)
 
 
 def _standing_statements() -> list[dict[str, Any]]:
@@ -189,6 +253,7 @@ def _standing_statements() -> list[dict[str, Any]]:
             **kept,
             "memory_id": f"mem_{secrets.token_hex(10)}",
             "metadata": None,
+            "words": searchable(row["content"], row["value"], row["key"]),
             "shareable": False,
             "updated_at": row["created_at"],
         }
@@ -199,6 +264,8 @@ def downgrade() -> None:
     """Drop what this revision made; memories are lost."""
     for name in ("synopses", "task_runs", "tasks", "credentials", "preferences", "working_memory", "memories"):
         op.drop_table(f"muxi_{name}")
+    if op.get_bind().dialect.name == "sqlite":
+        op.drop_table("muxi_memory_words")
     op.create_table(
         "muxi_memories",
         sa.Column("formation_id", sa.Text(), nullable=False),
@@ -228,6 +295,13 @@ def downgrade() -> None:
     )
     op.create_index(
         "ix_memories_newest", "muxi_memories", ["formation_id", "user_pk", "created_at", "pk"], unique=False
+    )
+    op.drop_index("uq_sessions_key", table_name="muxi_sessions")
+    op.create_index(
+        "uq_sessions_key",
+        "muxi_sessions",
+        ["formation_id", "user_pk", sa.text("coalesce(identifier_pk, 0)"), "session_id"],
+        unique=True,
     )
     op.drop_index("ix_sessions_newest", table_name="muxi_sessions")
     for name in ("context", "continued", "audience"):
