@@ -48,6 +48,7 @@ class Site:
         self._served = ServedFormation(config, databases, responder=responder, clock=clock)
         self.limiter = RateLimiter(config.server.rate_limits)
         self.bus = Bus()
+        self._clients = {role.value: self._served.acting_as(role.value) for role in Role}
         self._worker: asyncio.Task[None] | None = None
 
     async def open(self) -> dict[Role, str]:
@@ -80,7 +81,8 @@ class Site:
 
     def client(self, actor: str) -> AsyncFormationClient:
         """Return a client whose changes the history puts down to ``actor``."""
-        return self._served.acting_as(actor)
+        client = self._clients.get(actor)
+        return self._served.acting_as(actor) if client is None else client
 
     def pseudonym(self, name: str) -> str:
         """Return what stands for somebody's identifier in a log: the same for the same, and no way back."""
