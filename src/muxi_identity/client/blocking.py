@@ -17,6 +17,7 @@ from muxi_identity.client.portal import Portal
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
+from muxi_identity.events.callbacks import OnEvent
 
 T = TypeVar("T")
 
@@ -54,8 +55,13 @@ class BlockingClient(BlockingCalls):
         actor: str = "embedded",
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
-        self._start(AsyncFormationClient(config, actor=actor, responder=responder, memory_ranker=memory_ranker))
+        self._start(
+            AsyncFormationClient(
+                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
+        )
 
     def _start(self, client: AsyncFormationClient) -> None:
         self._async = client
@@ -71,6 +77,7 @@ class BlockingClient(BlockingCalls):
         actor: str = "embedded",
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
@@ -82,7 +89,9 @@ class BlockingClient(BlockingCalls):
         """
         client = cls.__new__(cls)
         client._start(
-            AsyncFormationClient.ephemeral(config, actor=actor, responder=responder, memory_ranker=memory_ranker)
+            AsyncFormationClient.ephemeral(
+                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
         )
         return client
 

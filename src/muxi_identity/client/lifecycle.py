@@ -17,6 +17,7 @@ from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, InvalidRequestError
+from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.formation import Formation
 from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
@@ -87,8 +88,12 @@ class Lifecycle:
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
         databases: SharedDatabases | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
+        if on_event is not None and not callable(on_event):
+            raise InvalidRequestError("on_event must be a function that takes one event.")
         self.config = config
+        self._on_event = on_event
         self.open_formation: Formation | None = None
         self._responder = responder
         self._memory_ranker = memory_ranker
@@ -130,6 +135,7 @@ class Lifecycle:
                     memory_ranker=self._memory_ranker,
                     clock=self._clock,
                     owns_database=shared is None,
+                    on_event=self._on_event,
                 )
                 await formation.open()
                 self.open_formation = formation

@@ -14,6 +14,7 @@ from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.load import ContextLoader, Loaded
 from muxi_identity.context.sessions.rows import new_session_id
+from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.deadline import Deadline, check_timeout
 from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
@@ -54,8 +55,10 @@ class Conversation:
         responder: Responder,
         loader: ContextLoader,
         credentials: Credentials,
+        commands: Commands,
     ) -> None:
         self._access = access
+        self._commands = commands
         self._runner = access.runner
         self._config = config
         self._responder = responder
@@ -123,6 +126,8 @@ class Conversation:
         check_session_id(said.session_id)
         check_audience(said.audience)
         check_timeout(said.timeout)
+        if said.continued and (told := await self._answer_command(said, give)) is not None:
+            return told
         for _ in range(ATTEMPTS):
             loaded = await self._loader.load(
                 said.reference,
@@ -163,6 +168,14 @@ class Conversation:
                 request_id=f"req_{secrets.token_hex(10)}",
             )
         raise identity_changed()
+
+    async def _answer_command(self, said: Said, give: Give | None) -> ChatReply | None:
+        told = await self._commands.answer_command(
+            said.message, said.reference, said.session_id, said.caller, said.audience
+        )
+        if told is not None and give is not None:
+            await give(told.text)
+        return told
 
     async def _respond(self, said: Said, loaded: Loaded, tools: TurnTools, give: Give | None) -> tuple[Response, bool]:
         """Return the response, and whether any of it was given out already."""

@@ -86,7 +86,12 @@ class Associator:
     async def _link_unknown(
         self, identifiers: Sequence[Identifier], target: str | None, verified: bool, caller: Caller
     ) -> Linked | None:
-        """Link in one statement where nobody has any of the identifiers; None where that is not so."""
+        """Link in one statement where nobody has any of the identifiers; None where that is not so.
+
+        It writes no outbox: where somebody is to be told of it, the ordinary transaction does it.
+        """
+        if self._runner.tells_of_newcomers:
+            return None
         change = self._runner.change_by(caller)
         items = distinct_items(identifiers, [self._runner.bucket(identifier.fold) for identifier in identifiers])
         if len({item.bucket for item in items}) != len(items) or any(

@@ -33,6 +33,16 @@ from muxi_identity.models.context import (
     WorkingCleared,
     WorkingItem,
 )
+from muxi_identity.models.events import (
+    EVENT_TYPES,
+    TASK_RUN_FINISH,
+    DeadEvent,
+    DeadEventPage,
+    DeliveryReport,
+    EventPayload,
+    RetriedEvent,
+)
+from muxi_identity.models.export import UserArchive
 from muxi_identity.models.identity import (
     DeleteResult,
     IdentifierName,
@@ -43,22 +53,32 @@ from muxi_identity.models.identity import (
     UserPage,
     UserRecord,
 )
+from muxi_identity.models.proof import IdentifierHint, LinkCode, LinkRedemption
 from muxi_identity.models.times import iso, iso_or_none, microseconds
 
 __all__ = [
+    "EVENT_TYPES",
+    "TASK_RUN_FINISH",
     "Audience",
     "ChatReply",
     "ClearResult",
     "CredentialRecord",
     "CredentialRotation",
     "CredentialService",
+    "DeadEvent",
+    "DeadEventPage",
     "DeleteResult",
     "DeletedCredential",
     "DeletedMemory",
     "DeletedPreference",
     "DeletedTask",
+    "DeliveryReport",
+    "EventPayload",
+    "IdentifierHint",
     "IdentifierName",
     "IdentifierRecord",
+    "LinkCode",
+    "LinkRedemption",
     "LinkResult",
     "MemoryPage",
     "MemoryRecord",
@@ -66,6 +86,7 @@ __all__ = [
     "RecordedTurn",
     "ResolvedUser",
     "RestoreResult",
+    "RetriedEvent",
     "SessionMessage",
     "SessionMessages",
     "SessionPage",
@@ -76,6 +97,7 @@ __all__ = [
     "TaskRun",
     "TaskRunPage",
     "UnlinkResult",
+    "UserArchive",
     "UserContext",
     "UserPage",
     "UserRecord",

@@ -148,6 +148,8 @@ history = Table(
     Column("actor", Text, nullable=False),
     Column("source", Text),
     Column("reason", Text),
+    # What else there is to say, as a JSON object of ids and numbers: the receipt of a deletion.
+    Column("details", Text),
     PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
     Index("ix_history_user", "formation_id", "user_id", "at", "pk"),
 )
