@@ -86,7 +86,7 @@ class Served:
         try:
             if self._run_tasks:
                 for site in self.sites:
-                    site.start_tasks()
+                    site.start_workers()
             if made and self._on_keys is not None:
                 self._on_keys(made)
             yield
@@ -121,7 +121,7 @@ def create_app(
 
     They are opened when the server starts. Formations in the same database share its connections. ``on_keys`` is told
     in clear, once, the keys that were made for formations that had none; nobody can show them later. With
-    ``run_tasks``, scheduled tasks run in this process, along with whatever other process does so.
+    ``run_tasks``, scheduled tasks run and webhooks are called in this process, along with whatever other does so.
 
     Raises:
         ConfigurationError: There is no formation, or two of them have the same id.

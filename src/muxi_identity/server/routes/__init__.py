@@ -7,6 +7,7 @@ from muxi_identity.server.routes import (
     credentials,
     events,
     identifiers,
+    link_codes,
     memories,
     preferences,
     resolve,
@@ -15,12 +16,14 @@ from muxi_identity.server.routes import (
     system,
     tokens,
     users,
+    webhooks,
 )
 
 GROUPS = (
     resolve.routes,
     identifiers.routes,
     users.routes,
+    link_codes.routes,
     tokens.routes,
     chat.routes,
     context.routes,
@@ -31,6 +34,7 @@ GROUPS = (
     scheduler.routes,
     events.routes,
     audit.routes,
+    webhooks.routes,
     system.routes,
 )
 """In the order of the documentation."""
