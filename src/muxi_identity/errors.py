@@ -18,7 +18,8 @@
     │   ├── PreferenceNotFoundError     PREFERENCE_NOT_FOUND
     │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
     │   ├── TaskNotFoundError           TASK_NOT_FOUND
-    │   └── EventNotFoundError          EVENT_NOT_FOUND
+    │   ├── EventNotFoundError          EVENT_NOT_FOUND
+    │   └── MergeNotFoundError          MERGE_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -176,6 +177,12 @@ class EventNotFoundError(NotFoundError):
     """No webhook has given that event up."""
 
     code = "EVENT_NOT_FOUND"
+
+
+class MergeNotFoundError(NotFoundError):
+    """No merge has that id, or one of the users that it joined was deleted."""
+
+    code = "MERGE_NOT_FOUND"
 
 
 class ConflictError(MuxiError):

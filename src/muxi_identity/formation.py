@@ -34,13 +34,15 @@ from muxi_identity.events.delivery import Deliveries, subscription_of
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
 from muxi_identity.identity import audit, people
 from muxi_identity.identity.associating import Associator
-from muxi_identity.identity.cache import Hit, IdentityCache, shared_cache
+from muxi_identity.identity.cache import IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.curating import Curator
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
 from muxi_identity.identity.keys import BucketKey, key_beside
 from muxi_identity.identity.link_codes import LinkCodes
-from muxi_identity.identity.linking import OnConflict
 from muxi_identity.identity.lookup import Lookup, Reference
+from muxi_identity.identity.naming import member_now
 from muxi_identity.identity.resolving import Resolver
 from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
 from muxi_identity.identity.subscriptions import Subscriptions
@@ -114,6 +116,7 @@ class Formation:
         self._runner: Runner
         self._resolver: Resolver
         self._associator: Associator
+        self.curator: Curator
 
     # Opening and closing
 
@@ -164,6 +167,7 @@ class Formation:
         )
         self._resolver = Resolver(self._runner, self._lookup)
         self._associator = Associator(self._runner, self._resolver)
+        self.curator = Curator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
         self.buffers = Buffers(access)
@@ -314,8 +318,13 @@ class Formation:
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
         hit = await self._resolver.existing(reference)
-        merged = isinstance(reference, PublicId) and hit.member_pk != hit.root_pk
-        return await self._runner.read(lambda tx: people.get_user(tx, _root_now(tx, hit), asked_by_merged_id=merged))
+
+        def work(tx: Transaction) -> UserRecord:
+            member = member_now(tx, hit)
+            merged = isinstance(reference, PublicId) and member.pk != member.root_pk
+            return people.get_user(tx, member.root_pk, asked_by_merged_id=merged)
+
+        return await self._runner.read(work)
 
     async def list_users(self, limit: int, cursor: str | None) -> UserPage:
         """Return a page of people, oldest first.
@@ -344,10 +353,8 @@ class Formation:
         """
         hit = await self._resolver.existing(reference)
         if dry_run:
-            return await self._runner.read(lambda tx: count_what_goes(tx, _root_now(tx, hit)))
-        return await self._runner.change(
-            lambda tx: delete_user(tx, _root_now(tx, hit), include_merged=include_merged), caller
-        )
+            return await self._runner.read(lambda tx: count_what_goes(tx, hit))
+        return await self._runner.change(lambda tx: delete_user(tx, hit, include_merged=include_merged), caller)
 
     async def identifiers_of(self, reference: Reference) -> list[IdentifierRecord]:
         """Return a person's identifiers in linking order.
@@ -357,7 +364,7 @@ class Formation:
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
         hit = await self._resolver.existing(reference)
-        return await self._runner.read(lambda tx: people.identifiers_of(tx, _root_now(tx, hit)))
+        return await self._runner.read(lambda tx: people.identifiers_of(tx, member_now(tx, hit).root_pk))
 
     # Linking
 
@@ -399,10 +406,3 @@ class Formation:
         """
         parsed = parse_identifier(identifier, self._rules)
         return await self._runner.change(lambda tx: unlink(tx, parsed, force=force), caller)
-
-
-def _root_now(tx: Transaction, hit: Hit) -> int:
-    member = tx.find_member(hit.public_id)
-    if member is None:
-        raise UserNotFoundError("The user was deleted.")
-    return member.root_pk

@@ -274,6 +274,7 @@ def test_no_table_that_is_not_user_owned_holds_what_people_say() -> None:
         "muxi_merges",  # deleted
         "muxi_history",  # ids; reasons are removed
         "muxi_idempotency",  # ids
+        "muxi_separations",  # deleted
         "muxi_link_attempts",  # counts
         "muxi_outbox",  # public ids
     }

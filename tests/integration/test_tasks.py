@@ -954,3 +954,40 @@ def test_a_blocking_worker_ends_when_another_thread_closes(database_config: Form
     assert not thread.is_alive()
     assert ended == [True]
     assert [run["status"] for run in seen] == ["succeeded"]
+
+
+async def test_what_dead_workers_left_is_not_in_the_way(
+    client: AsyncFormationClient, time: Time, responder: Answering
+) -> None:
+    tasks = [await client.schedule_task(WEB, f"task {number}", cron="* * * * *") for number in range(5)]
+    time.advance(60)
+    formation = await client._lifecycle.formation()
+    dead = await formation._runner.change(lambda tx: claims.claim(tx, 4, time.at, 1_000_000), client._caller())
+    for claimed in dead:
+        await client.pause_task(claimed.task_id)
+    time.advance(60)
+    (run,) = await client.run_due_tasks()
+    assert run["task_id"] == tasks[4]["task_id"]
+    assert [(await runs_of(client, task))[0]["status"] for task in tasks] == ["lost"] * 4 + ["succeeded"]
+
+
+@pytest.mark.parametrize("by", ["on_run", "on_run on the loop", "the responder"])
+def test_whoever_leaves_the_program_ends_the_worker(database_config: FormationConfig, by: str) -> None:
+    def leave(_: object) -> None:
+        raise SystemExit(3)
+
+    async def leave_on_the_loop(_: object) -> None:
+        leave(_)
+
+    responder = Answering()
+    if by == "the responder":
+        responder.error = SystemExit(3)
+    with FormationClient(database_config, responder=responder) as client:
+        task = client.schedule_task(WEB, "x", at="2999-01-01T00:00")
+        due = datetime.now(UTC) + timedelta(seconds=1)
+        client.update_task(task["task_id"], at=due)
+        with pytest.raises(SystemExit):
+            client.run_tasks(on_run=leave_on_the_loop if "loop" in by else leave, poll_seconds=0.05)
+        (run,) = client.list_task_runs(task["task_id"])["runs"]
+        assert run["status"] == ("lost" if by == "the responder" else "succeeded")
+        assert client.get_task(task["task_id"])["status"] == ("active" if by == "the responder" else "finished")

@@ -37,6 +37,7 @@ WITHOUT_PROVENANCE = {
     "muxi_users": "a user's parent and root",
     "muxi_identifiers": "the target of the key",
     "muxi_merges": "the ledger: made by operators, about two users",
+    "muxi_separations": "pairs that were taken apart: about two users",
 }
 
 

@@ -64,6 +64,7 @@ async def furnish(http: httpx.AsyncClient) -> Bobs:
         credential_id=kept["id"],
         job_id=task["id"],
         event_id="evt_1",
+        merge_id="mrg_1",
     )
 
 

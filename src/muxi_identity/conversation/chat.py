@@ -20,7 +20,7 @@ from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
 from muxi_identity.conversation.streaming import Give, TurnStream
 from muxi_identity.conversation.tools import TurnTools
-from muxi_identity.conversation.turn import Ending, check_response, close_turn
+from muxi_identity.conversation.turn import Ending, check_response, close_turn, storable
 from muxi_identity.errors import ModelError
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.running import ATTEMPTS, Caller, identity_changed
@@ -143,7 +143,7 @@ class Conversation:
             response, given = await self._respond(said, loaded, tools, give)
             ending = Ending(
                 message=said.message,
-                response=check_response(response),
+                response=response,
                 effects=tools.finish(),
                 session_id=loaded.context["session_id"] or new_session_id(),
                 invented=said.session_id is None and loaded.session_is_new,
@@ -192,8 +192,8 @@ class Conversation:
         )
         try:
             if give is None or not isinstance(responder, StreamingResponder):
-                response = await deadline.wait(responder.respond(turn))
-                if give is None or not check_response(response).text:
+                response = check_response(await deadline.wait(responder.respond(turn)))
+                if give is None or not response.text:
                     return response, False
                 await give(response.text)
                 return response, True
@@ -211,8 +211,10 @@ async def _stream(responder: StreamingResponder, turn: Turn, deadline: Deadline,
             except StopAsyncIteration:
                 break
             if isinstance(piece, Response):
-                return piece, given
-            if piece:
+                return check_response(piece), given
+            if not isinstance(piece, str):
+                raise ModelError("The responder's stream gave what is neither a text nor a Response.")
+            if piece := storable(piece):
                 await give(piece)
                 given = True
     raise ModelError("The responder's stream ended without a Response; nothing of the turn was recorded.")

@@ -17,8 +17,8 @@ from muxi_identity.errors import InvalidRequestError, LinkCodeError
 from muxi_identity.identity.attempts import check_attempts, count_failure
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.codes import new_code, plain_code, shown
+from muxi_identity.identity.deciding import ANONYMOUS
 from muxi_identity.identity.history import Event, record
-from muxi_identity.identity.linking import ANONYMOUS
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.merging import merge
 from muxi_identity.identity.resolving import Resolver

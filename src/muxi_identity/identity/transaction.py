@@ -164,6 +164,15 @@ class Transaction:
         if self.database.lock_rows:
             self.connection.execute(roots.with_for_update(key_share=True))
         # A statement of its own: it sees what was committed while the locks were waited for.
+        return self.read_people(wanted)
+
+    def read_people(self, root_pks: Iterable[int]) -> dict[int, Person]:
+        """Read the people of these roots, without locking them.
+
+        Raises:
+            RaceLost: One of them is no root any more, or is gone.
+        """
+        wanted = sorted(set(root_pks))
         people: dict[int, Person] = {}
         members = (
             select(users.c.pk, users.c.root_pk, users.c.public_id, users.c.created_at, users.c.established_at)

@@ -9,7 +9,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from muxi_identity.errors import InvalidRequestError
 
-_NOT_IDENTIFIERS = "unlink|replace"
+_NOT_IDENTIFIERS = "unlink|replace|rotate"
 _NOT_CREDENTIALS = "services|rotate"
 _NOT_USERS = "resolve|identifiers|tokens|merge|merges|link-codes|import"
 

@@ -9,6 +9,7 @@ from typing import Self
 from muxi_identity.client.asynchronous.channel import AsyncChannel
 from muxi_identity.client.asynchronous.events import AsyncEventCalls
 from muxi_identity.client.asynchronous.export import AsyncExportCalls
+from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
 from muxi_identity.client.operations import Given, checked_flag, checked_mode
@@ -18,7 +19,7 @@ from muxi_identity.conversation.responder import Responder
 from muxi_identity.conversation.shift import OnRun
 from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.formation import Formation
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.models import (
     CredentialRotation,
     CredentialService,
@@ -31,7 +32,7 @@ from muxi_identity.models import (
 )
 
 
-class AsyncFormationClient(AsyncPersonCalls, AsyncExportCalls, AsyncEventCalls):
+class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncEventCalls):
     """One formation, embedded in this process.
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or

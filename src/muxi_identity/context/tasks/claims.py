@@ -38,17 +38,27 @@ def claim(tx: Transaction, limit: int, until: int, lease: int, own: Collection[s
         wanted = wanted.where(or_(tasks.c.claim.is_(None), tasks.c.claim.not_in(own)))
     if tx.database.lock_rows:
         wanted = wanted.with_for_update(key_share=True, skip_locked=True)
-    rows = tx.connection.execute(wanted).all()
-    if not rows:
-        return []
+    while rows := tx.connection.execute(wanted).all():
+        claimed, ended = _claim(tx, rows)
+        if claimed or not ended:  # else what was ended stood before others that are due
+            by_pk = {row.pk: row for row in rows}
+            _write(tx, [(by_pk[one.task_pk], one) for one in claimed], tx.now + lease)
+            return claimed
+    return []
+
+
+def _claim(tx: Transaction, rows: Sequence[Row[Any]]) -> tuple[list[Claimed], int]:
+    """Return what can be claimed of these tasks, and how many were ended: their workers died, and none is to follow."""
     owners = _owners(tx, rows)
     through = _identifiers(tx, rows)
     claimed: list[Claimed] = []
+    ended = 0
     for row in rows:
         if row.user_pk not in owners or (row.identifier_pk is not None and row.identifier_pk not in through):
             continue
         due_at, missed = _occurrence(tx, row)
         if row.claim is not None and not take_back(tx, row):
+            ended += 1
             continue
         claimed.append(
             Claimed(
@@ -64,9 +74,7 @@ def claim(tx: Transaction, limit: int, until: int, lease: int, own: Collection[s
                 attempt=row.attempts + 1,
             )
         )
-    by_pk = {row.pk: row for row in rows}
-    _write(tx, [(by_pk[one.task_pk], one) for one in claimed], tx.now + lease)
-    return claimed
+    return claimed, ended
 
 
 def _due(tx: Transaction, until: int, limit: int) -> Select[Any]:

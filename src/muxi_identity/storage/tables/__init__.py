@@ -15,7 +15,15 @@ from muxi_identity.storage.tables.context import (
     working_memory,
 )
 from muxi_identity.storage.tables.context import OWNED_TABLES as CONTEXT_TABLES
-from muxi_identity.storage.tables.identity import formations, history, idempotency, identifiers, merges, users
+from muxi_identity.storage.tables.identity import (
+    formations,
+    history,
+    idempotency,
+    identifiers,
+    merges,
+    separations,
+    users,
+)
 from muxi_identity.storage.tables.outbox import outbox, outbox_positions
 from muxi_identity.storage.tables.proof import link_attempts, link_codes
 from muxi_identity.storage.tables.serving import api_keys, requests
@@ -47,6 +55,7 @@ __all__ = [
     "owner_apart",
     "preferences",
     "requests",
+    "separations",
     "sessions",
     "synopses",
     "task_runs",
