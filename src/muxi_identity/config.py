@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
 from muxi_identity.secret import Secret, SecretSources
+from muxi_identity.server_config import ServerConfig, read_server
 from muxi_identity.settings import Section, is_url, read_yaml
 from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
@@ -25,6 +26,7 @@ __all__ = [
     "IdentityConfig",
     "ModelConfig",
     "Secret",
+    "ServerConfig",
     "SessionConfig",
     "WebhookConfig",
     "WorkingConfig",
@@ -116,6 +118,7 @@ class FormationConfig:
     session: SessionConfig = SessionConfig()
     working: WorkingConfig = WorkingConfig()
     model: ModelConfig = ModelConfig()
+    server: ServerConfig = field(default_factory=ServerConfig)
     webhooks: tuple[WebhookConfig, ...] = ()
     secret_key: Secret | None = None
     credential_keys: tuple[Secret, ...] = ()
@@ -153,7 +156,7 @@ class FormationConfig:
             ConfigurationError: a key or a secret that it names is missing or wrong.
         """
         sources = SecretSources(base.absolute() if base else None)
-        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm", "webhooks"))
+        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm", "webhooks", "server"))
         memory = top.section("memory", "persistent", "working", "session")
         session = memory.section("session", "max_messages", "idle_timeout")
         working = memory.section("working", "ttl", "max_items")
@@ -189,6 +192,7 @@ class FormationConfig:
                     "reply_tokens",
                 )
             ),
+            server=read_server(top),
             webhooks=read_webhooks(top),
             secret_key=None if secret_key is None else Secret(secret_key),
             credential_keys=_credential_keys(top, sources),

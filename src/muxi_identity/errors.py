@@ -27,14 +27,21 @@
     │   ├── MergeConflictError          MERGE_CONFLICT
     │   ├── UserExistsError             USER_EXISTS
     │   ├── AudienceMismatchError       AUDIENCE_MISMATCH
-    │   └── IdentityChangedError        IDENTITY_CHANGED   (retryable)
+    │   ├── IdentityChangedError        IDENTITY_CHANGED   (retryable)
+    │   ├── RequestInProgressError      REQUEST_IN_PROGRESS (retryable)
+    │   └── OutcomeUnknownError         OUTCOME_UNKNOWN
+    ├── AccessError
+    │   ├── UnauthorizedError           UNAUTHORIZED
+    │   └── ForbiddenError              FORBIDDEN
+    ├── RateLimitedError                RATE_LIMITED       (retryable)
+    │   └── LinkCodeLimitError          LINK_CODE_LIMITED  (retryable)
     ├── LinkCodeError                   LINK_CODE_INVALID
-    ├── LinkCodeLimitError              RATE_LIMITED       (retryable)
     ├── CredentialUnreadableError       CREDENTIAL_UNREADABLE
     ├── ModelError                      MODEL_FAILED
     │   └── ModelUnavailableError       MODEL_UNAVAILABLE  (retryable)
     │       └── ModelTimeoutError       MODEL_TIMEOUT      (retryable)
     ├── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
+    ├── InternalError                   INTERNAL
     └── ClientClosedError               CLIENT_CLOSED
 
 ``code`` is stable and is what travels on the wire; ``details`` holds the keyword attributes in the shape of
@@ -233,18 +240,58 @@ class IdentityChangedError(ConflictError):
     retryable = True
 
 
-class LinkCodeError(MuxiError):
-    """The link code joins nothing: unknown, expired, used or void; which, is not told. Ask for a new one."""
+class RequestInProgressError(ConflictError):
+    """The server is still doing what an earlier request with this idempotency key asked for. Ask again later."""
 
-    code = "LINK_CODE_INVALID"
+    code = "REQUEST_IN_PROGRESS"
+    retryable = True
 
 
-class LinkCodeLimitError(MuxiError):
-    """Too many wrong link codes were typed; ``retry_after`` says for how many seconds none is taken."""
+class OutcomeUnknownError(ConflictError):
+    """A server went down while it did what an earlier request with this idempotency key asked for.
+
+    Doing it again could do it twice. Look whether it was done; if not, ask again with another key.
+    """
+
+    code = "OUTCOME_UNKNOWN"
+
+
+class AccessError(MuxiError):
+    """A server did not let the caller do this; nothing was read or written."""
+
+    code = "ACCESS"
+
+
+class UnauthorizedError(AccessError):
+    """The request has no key or token that the formation knows, or an expired one."""
+
+    code = "UNAUTHORIZED"
+
+
+class ForbiddenError(AccessError):
+    """The key or token is good, and does not allow this: it takes another one."""
+
+    code = "FORBIDDEN"
+
+
+class RateLimitedError(MuxiError):
+    """The key or token has asked too often. Ask again after ``retry_after`` seconds."""
 
     code = "RATE_LIMITED"
     retryable = True
     retry_after: int
+
+
+class LinkCodeLimitError(RateLimitedError):
+    """Too many wrong link codes were typed; ``retry_after`` says for how many seconds none is taken."""
+
+    code = "LINK_CODE_LIMITED"
+
+
+class LinkCodeError(MuxiError):
+    """The link code joins nothing: unknown, expired, used or void; which, is not told. Ask for a new one."""
+
+    code = "LINK_CODE_INVALID"
 
 
 class CredentialUnreadableError(MuxiError):
@@ -277,6 +324,13 @@ class StorageUnavailableError(MuxiError):
 
     code = "STORAGE_UNAVAILABLE"
     retryable = True
+
+
+class InternalError(MuxiError):
+    """A server made a mistake; its log has more under ``request_id``."""
+
+    code = "INTERNAL"
+    request_id: str
 
 
 class ClientClosedError(MuxiError):

@@ -16,6 +16,7 @@ from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
 from muxi_identity.context.preferences.service import Preferences
+from muxi_identity.context.sessions.buffers import Buffers
 from muxi_identity.context.sessions.service import Sessions
 from muxi_identity.context.synopsis.service import Synopses
 from muxi_identity.context.tasks.service import Tasks
@@ -31,7 +32,7 @@ from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNo
 from muxi_identity.events.callbacks import Callbacks, OnEvent
 from muxi_identity.events.delivery import Deliveries, subscription_of
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
-from muxi_identity.identity import people
+from muxi_identity.identity import audit, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
@@ -57,6 +58,7 @@ from muxi_identity.models import (
     UserPage,
     UserRecord,
 )
+from muxi_identity.models.buffers import AuditPage
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import ConstraintViolated, RaceLost
 from muxi_identity.storage.sqlite import SqliteDatabase
@@ -79,10 +81,12 @@ class Formation:
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        owns_database: bool = True,
         on_event: OnEvent | None = None,
     ) -> None:
         self.config = config
         self.database = database
+        self._owns_database = owns_database  # a shared one is open already, and others go on with it
         self._rules = config.identity.rules
         self._clock = clock
         self._callbacks = None if on_event is None else Callbacks(on_event)
@@ -91,6 +95,7 @@ class Formation:
         self._own_responder: Responder | None = None
         # Made when it is opened: one service for each kind of thing that belongs to a person.
         self.sessions: Sessions
+        self.buffers: Buffers
         self.memories: Memories
         self.working: WorkingMemory
         self.preferences: Preferences
@@ -121,7 +126,8 @@ class Formation:
         Raises:
             ConfigurationError: The key is missing or is not the one that the formation was made with.
         """
-        await self.database.open()
+        if self._owns_database:
+            await self.database.open()
         try:
             self._bucket = BucketKey(self._secret(), self.config.id)
             try:
@@ -131,7 +137,7 @@ class Formation:
             self._assemble(born)
             await self._coherence.start()
         except BaseException:
-            await self.database.close()
+            await self._close_database()
             raise
         if isinstance(self.database, SqliteDatabase):  # an address would carry a password; a file is looked for
             logger.info("formation %s is open in %s", self.config.id, self.database.path)
@@ -164,6 +170,7 @@ class Formation:
         self.curator = Curator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
+        self.buffers = Buffers(access)
         self.memories = Memories(access, self._memory_ranker)
         self.working = WorkingMemory(access, config)
         self.preferences = Preferences(access)
@@ -228,7 +235,20 @@ class Formation:
             await self._own_responder.aclose()
         await self._coherence.stop()
         await self._lookup.close()
-        await self.database.close()
+        await self._close_database()
+
+    async def _close_database(self) -> None:
+        if self._owns_database:
+            await self.database.close()
+
+    @property
+    def now(self) -> int:
+        """The time that the formation goes by, in microseconds since 1970."""
+        return self._clock.now()
+
+    def derive_key(self, purpose: str) -> bytes:
+        """Return a key that is this formation's own, for one purpose (32 bytes)."""
+        return self._bucket.fingerprint(f"derived key {purpose}")
 
     # Resolving
 
@@ -313,6 +333,14 @@ class Formation:
             InvalidRequestError: The limit is out of range or the cursor is none of ours.
         """
         return await self._runner.read(lambda tx: people.list_users(tx, limit, cursor))
+
+    async def audit(self, limit: int, cursor: str | None) -> AuditPage:
+        """Return a page of what was done to identities, the last first.
+
+        Raises:
+            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+        """
+        return await self._runner.read(lambda tx: audit.list_events(tx, limit, cursor))
 
     async def delete_user(
         self, reference: Reference, *, include_merged: bool, caller: Caller, dry_run: bool = False

@@ -118,6 +118,14 @@ class Section:
             self.fail(key, 'expected a list of words; put words such as "null" and "no" in quotes')
         return frozenset(self._expand(key, word) for word in value)
 
+    def texts(self, key: str) -> list[str]:
+        """Return one text or a list of them, with their secrets filled in, as a list; absent, it is empty."""
+        value = self._values.get(key, [])
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(each, str) and each.strip() for each in values):
+            self.fail(key, "expected a text, or a list of texts, none of them blank")
+        return [self._expand(key, each).strip() for each in values]
+
     def _expand(self, key: str, value: str) -> str:
         if "${{" in REFERENCE.sub("", value):
             self.fail(key, "expected secrets to be written as ${{ secrets.NAME }}")

@@ -141,7 +141,7 @@ async def test_a_code_cannot_be_guessed(client: AsyncFormationClient, time: Time
     for code in (FORGED, asked["code"]):  # also the right one
         with pytest.raises(LinkCodeLimitError) as caught:
             await client.redeem_link_code(code, MAIL, confirm=True)
-    assert caught.value.code == "RATE_LIMITED"
+    assert caught.value.code == "LINK_CODE_LIMITED"
     assert caught.value.retryable
     assert 590 <= caught.value.retry_after <= 600
     assert (await client.redeem_link_code(asked["code"], PHONE))["joined"] is False  # others are not held up

@@ -23,6 +23,7 @@ from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.storage.opening import make_database
+from muxi_identity.storage.sharing import SharedDatabases
 
 ConfigSource = FormationConfig | Mapping[str, Any] | str | os.PathLike[str] | EllipsisType | None
 
@@ -86,6 +87,7 @@ class Lifecycle:
         memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
+        databases: SharedDatabases | None = None,
         on_event: OnEvent | None = None,
     ) -> None:
         if on_event is not None and not callable(on_event):
@@ -97,6 +99,7 @@ class Lifecycle:
         self._memory_ranker = memory_ranker
         self._clock = clock
         self._folder = folder
+        self._databases = databases
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -122,13 +125,16 @@ class Lifecycle:
         async with self._opening:
             self._refuse_closed()
             if self.open_formation is None:
-                database = make_database(self.config.database, durable=self._folder is None)
+                durable, shared = self._folder is None, self._databases
                 formation = Formation(
                     self.config,
-                    database=database,
+                    database=await shared.borrow(self.config.database, durable=durable)
+                    if shared
+                    else make_database(self.config.database, durable=durable),
                     responder=self._responder,
                     memory_ranker=self._memory_ranker,
                     clock=self._clock,
+                    owns_database=shared is None,
                     on_event=self._on_event,
                 )
                 await formation.open()

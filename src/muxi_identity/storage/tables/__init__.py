@@ -26,6 +26,7 @@ from muxi_identity.storage.tables.identity import (
 )
 from muxi_identity.storage.tables.outbox import outbox, outbox_positions
 from muxi_identity.storage.tables.proof import link_attempts, link_codes
+from muxi_identity.storage.tables.serving import api_keys, requests
 
 OWNED_TABLES = (*CONTEXT_TABLES, link_codes)
 """The user-owned tables in an order in which their rows can be deleted."""
@@ -33,6 +34,7 @@ OWNED_TABLES = (*CONTEXT_TABLES, link_codes)
 __all__ = [
     "DIGEST",
     "OWNED_TABLES",
+    "api_keys",
     "credentials",
     "formations",
     "history",
@@ -52,6 +54,7 @@ __all__ = [
     "owned_table",
     "owner_apart",
     "preferences",
+    "requests",
     "separations",
     "sessions",
     "synopses",

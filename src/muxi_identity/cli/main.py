@@ -1,0 +1,70 @@
+"""All commands together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from muxi_identity import demo
+from muxi_identity.cli import database, talking, users
+
+app = typer.Typer(
+    name="muxi",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they hold people's words, and keys
+    help="One person, many identifiers, one memory.",
+)
+app.add_typer(users.app, name="users")
+app.add_typer(database.app, name="db")
+app.command("chat")(talking.chat)
+
+
+@app.command("demo")
+def show_demo() -> None:
+    """Show one person on several channels, in one terminal."""
+    demo.main()
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(version("muxi-identity"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One person, many identifiers, one memory."""
+
+
+_EXTRA = "muxi {} needs the extra: pip install 'muxi-identity[server]'"
+
+try:
+    from muxi_identity.cli import access, serving
+except ImportError as error:
+    if (error.name or "").partition(".")[0] == "muxi_identity":
+        raise
+
+    def _missing(name: str) -> None:
+        @app.command(name, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+        def refuse() -> None:
+            """Not installed: pip install 'muxi-identity[server]'."""
+            typer.echo(_EXTRA.format(name), err=True)
+            raise typer.Exit(6)
+
+    for _name in ("serve", "keys", "token"):
+        _missing(_name)
+else:
+    app.command("serve")(serving.serve)
+    app.add_typer(access.keys, name="keys")
+    app.command("token")(access.token)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,124 @@
+"""``muxi users``: who is who."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from muxi_identity.cli.output import (
+    ConfigOption,
+    IdentifierArgument,
+    JsonOption,
+    formation_of,
+    parse_argument,
+    print_json,
+    show,
+    show_rows,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Who is who: list, show, create, link, unlink and resolve.")
+
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the history keeps it.")]
+
+
+@app.command("list")
+def list_users(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=500)] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+) -> None:
+    """List people, oldest first."""
+    with formation_of(config) as formation:
+        page = formation.list_users(limit=limit, cursor=cursor)
+    if json:
+        print_json(page)
+        return
+    columns = ("muxi_user_id", "established", "identifier_count", "merged_users", "created_at")
+    show_rows(page["users"], columns, nothing="There is nobody yet.")
+    if page["next_cursor"] is not None:
+        typer.echo(f"There are more: --cursor {page['next_cursor']}", err=True)
+
+
+@app.command("show")
+def show_user(user: IdentifierArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show one person with all identifiers."""
+    with formation_of(config) as formation:
+        record = formation.get_user(parse_argument(user))
+        records = formation.get_user_identifiers(record["muxi_user_id"], detailed=True)
+    if json:
+        print_json({**record, "identifiers": records})
+        return
+    show(record, as_json=False)
+    typer.echo()
+    columns = ("identifier", "type", "scope", "verified", "source", "expires_at", "created_at")
+    show_rows(records, columns, nothing="No identifier is linked: the public id alone leads here.")
+
+
+@app.command("create")
+def create_user(
+    user_id: Annotated[str | None, typer.Argument(metavar="[USER_ID]", help="The public id, usr_...")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    reason: ReasonOption = None,
+) -> None:
+    """Make a user without identifiers."""
+    with formation_of(config) as formation:
+        show(formation.create_user(user_id, source="command line", reason=reason), as_json=json)
+
+
+@app.command("link")
+def link(
+    identifiers: Annotated[
+        list[str], typer.Argument(metavar="IDENTIFIER...", help="VALUE, TYPE=VALUE, JSON, or - for standard input.")
+    ],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    user: Annotated[str | None, typer.Option("--user", help="Whom to link them to: any identifier, or usr_...")] = None,
+    on_conflict: Annotated[
+        Literal["raise", "absorb", "merge"],
+        typer.Option(help="What to do where they belong to different users."),
+    ] = "raise",
+    verified: Annotated[bool, typer.Option("--verified", help="You have proof that they are this person's.")] = False,
+    reason: ReasonOption = None,
+) -> None:
+    """Link identifiers to one person, all or none."""
+    with formation_of(config) as formation:
+        linked = formation.associate_user_identifiers(
+            [parse_argument(each) for each in identifiers],
+            None if user is None else parse_argument(user),
+            on_conflict=on_conflict,
+            verified=verified,
+            source="command line",
+            reason=reason,
+        )
+    show(linked, as_json=json)
+
+
+@app.command("unlink")
+def unlink(
+    identifier: IdentifierArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if it is the person's last one.")] = False,
+    reason: ReasonOption = None,
+) -> None:
+    """Unlink an identifier from whoever has it."""
+    with formation_of(config) as formation:
+        result = formation.unlink_user_identifier(
+            parse_argument(identifier), force=force, source="command line", reason=reason
+        )
+    show(result, as_json=json)
+
+
+@app.command("resolve")
+def resolve(
+    identifier: IdentifierArgument,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    create: Annotated[bool, typer.Option("--create", help="Make a user where nobody is found.")] = False,
+) -> None:
+    """Tell who an identifier means."""
+    with formation_of(config) as formation:
+        show(formation.resolve_user(parse_argument(identifier), create_user=create), as_json=json)

@@ -1,0 +1,285 @@
+"""One request: which formation it is for, who makes it, whom it is about."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.client.operations import Given, checked_channel, given_by_channel
+from muxi_identity.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
+from muxi_identity.identifiers import Identifier
+from muxi_identity.identity.lookup import Reference
+from muxi_identity.identity.running import Caller
+from muxi_identity.refusals import MAX_SECRET_BYTES
+from muxi_identity.server.idempotency import Claim
+from muxi_identity.server.keys import Role
+from muxi_identity.server.sites import Site
+
+ADMIN_KEY = b"x-muxi-admin-key"
+CLIENT_KEY = b"x-muxi-client-key"
+USER = b"x-muxi-user-id"
+USER_TYPE = b"x-muxi-user-id-type"
+USER_SCOPE = b"x-muxi-user-id-scope"
+IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
+ACTOR = b"x-muxi-actor"
+REQUEST_ID = b"x-request-id"
+
+# Request ids are no secrets: a process draws one number, and counts.
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(1)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAX_HEADER = MAX_SECRET_BYTES  # bytes: the longest identifier that there is
+_TOKEN = "eyJ"  # noqa: S105 - how the first part of every JWT begins
+
+
+class Access(enum.Enum):
+    """Who may make a call.
+
+    ``PUBLIC``: anybody. ``USER``: whoever has the client key, the admin key or a token; all it reads and writes is of
+    the one user that it names. ``ADMIN``: whoever has the admin key.
+    """
+
+    PUBLIC = "public"
+    USER = "user"
+    ADMIN = "admin"
+
+
+class Call:
+    """One request, as far as it is known: who makes it only after :meth:`authenticate`."""
+
+    __slots__ = (
+        "_bound",
+        "_events",
+        "_headers",
+        "begun",
+        "caller",
+        "claim",
+        "method",
+        "path",
+        "request_id",
+        "result",
+        "role",
+        "route",
+        "shown_user",
+        "site",
+        "status",
+    )
+
+    def __init__(self, site: Site, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        self.site = site
+        self.method = method
+        self.path = path
+        self._headers = headers
+        self.begun = perf_counter()
+        given = headers.get(REQUEST_ID)
+        if given is not None and _REQUEST_ID.fullmatch(text := given.decode("latin-1")):
+            self.request_id = text
+        else:
+            self.request_id = f"req_{_PROCESS}{next(_numbers):08x}"
+        self.route = ""
+        self.status = 0
+        self.role: Role | None = None
+        self.caller = b""
+        """What tells this caller from others: the key's digest, the token's identifier."""
+        self.shown_user: str | None = None
+        self.result: Any = None
+        self.claim: Claim | None = None
+        """Where the request carries an idempotency key: the right to do it."""
+        self._bound: Given | None = None
+        self._events = False
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's text, None where there is none. Names are sent as UTF-8, whatever their characters.
+
+        Raises:
+            InvalidRequestError: It is no UTF-8 or too long.
+        """
+        value = self._headers.get(name)
+        if value is None:
+            return None
+        try:
+            if len(value) > _MAX_HEADER:
+                raise ValueError
+            return value.decode()
+        except ValueError:
+            raise InvalidRequestError(f"{name.decode()} must be UTF-8 text of at most {_MAX_HEADER} bytes.") from None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key under which the request may be sent again."""
+        value = self._headers.get(IDEMPOTENCY_KEY)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether the caller asked for an event stream."""
+        return self._events or b"text/event-stream" in self._headers.get(b"accept", b"")
+
+    def ask_for_events(self) -> None:
+        """Note that the body asks for an event stream."""
+        self._events = True
+
+    @property
+    def repetition_key(self) -> str | None:
+        """The idempotency key for the engine: bound to the caller, since the engine knows of none."""
+        key = self.idempotency_key
+        return None if key is None else hashlib.sha256(self.caller + b"\0" + key.encode()).hexdigest()
+
+    # Who makes it
+
+    def authenticate(self, access: Access) -> None:
+        """Find out who calls, and whether they may.
+
+        Raises:
+            UnauthorizedError: No key and no token, or one that is not good.
+            ForbiddenError: It is good, and does not allow this.
+        """
+        if access is Access.PUBLIC:
+            return
+        self.role = self._let_in()
+        if access is Access.ADMIN and self.role is not Role.ADMIN:
+            raise ForbiddenError("This takes the admin key (X-Muxi-Admin-Key).")
+
+    def _let_in(self) -> Role:
+        # All that is sent must be good: what a caller believes to be in force is, or the request is refused.
+        headers = self._headers
+        found: list[Role] = []
+        for name, role in ((ADMIN_KEY, Role.ADMIN), (CLIENT_KEY, Role.CLIENT)):
+            if (key := headers.get(name)) is not None:
+                found.append(self._open(role, key.decode("latin-1")))
+        if (authorization := headers.get(b"authorization")) is not None:
+            found.append(self._bear(authorization.decode("latin-1")))
+        if not found:
+            raise UnauthorizedError(
+                "Send a key (X-Muxi-Client-Key or X-Muxi-Admin-Key) or a user token (Authorization: Bearer ...)."
+            )
+        if Role.TOKEN in found and len(found) > 1:
+            raise UnauthorizedError("Send a key or a user token, not both: they say different things of who calls.")
+        return found[0]
+
+    def _open(self, role: Role, key: str) -> Role:
+        digest = self.site.keys.opens(role, key)
+        if digest is None:
+            raise UnauthorizedError(f"X-Muxi-{role.value.title()}-Key is none that this formation knows.")
+        self.caller = self.caller or digest
+        return role
+
+    def _bear(self, authorization: str) -> Role:
+        scheme, _, credentials = authorization.partition(" ")
+        credentials = credentials.strip()
+        if scheme.lower() != "bearer":
+            raise UnauthorizedError("Authorization is understood as Bearer and a user token alone.")
+        if credentials.startswith(_TOKEN):
+            self._bound = self.site.tokens.read(credentials)
+            self.caller = self.caller or repr(self._bound).encode()
+            return Role.TOKEN
+        # Whoever can send no header of ours, such as a scraper of metrics, sends the key like this.
+        for role in (Role.ADMIN, Role.CLIENT):
+            if (digest := self.site.keys.opens(role, credentials)) is not None:
+                self.caller = self.caller or digest
+                return role
+        raise UnauthorizedError("The bearer token is none that this formation knows.")
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller has the admin key."""
+        return self.role is Role.ADMIN
+
+    @property
+    def client(self) -> AsyncFormationClient:
+        """The formation, in the name of whoever calls; a key may say in whose name (X-Muxi-Actor)."""
+        assert self.role is not None
+        actor = None if self.role is Role.TOKEN else self.header(ACTOR)
+        return self.site.client(actor or self.role.value)
+
+    @property
+    def named_caller(self) -> Caller:
+        """Who acts, for an operation that no client has."""
+        assert self.role is not None
+        return Caller(self.header(ACTOR) or self.role.value)
+
+    # Whom it is about
+
+    def check_names(self) -> None:
+        """Check the headers that name a user, whether or not they are needed.
+
+        Raises:
+            InvalidRequestError: One of them is too long.
+            InvalidIdentifierError: The type or the scope cannot be one.
+        """
+        self.header(USER)
+        kind, scope = self.header(USER_TYPE), self.header(USER_SCOPE)
+        if kind is not None:
+            checked_channel(kind, scope)
+        elif scope is not None:
+            raise InvalidRequestError("X-Muxi-User-ID-Scope says nothing without X-Muxi-User-ID-Type.")
+
+    async def user(self, *others: Given | None) -> Given:
+        """Return the one user that the request names: by header, and by whatever ``others`` hold.
+
+        Raises:
+            InvalidRequestError: It names nobody, or two.
+            InvalidIdentifierError: What it names can be nobody's.
+            ForbiddenError: The caller has a token, and it names somebody else.
+        """
+        named = [self.typed(each) for each in (self.header(USER) or None, *others) if each not in (None, "")]
+        parse = self.site.formation.parse
+        if self._bound is not None:
+            for each in named:
+                await self._check_bound(parse(each))
+            named = [self._bound]
+        if not named:
+            raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
+        reference = parse(named[0])
+        if any(parse(each) != reference for each in named[1:]):
+            raise InvalidRequestError("The request names two users; name one, or the same one twice.")
+        self.shown_user = self._pseudonym(reference)
+        return named[0]
+
+    async def user_or_none(self, *others: Given | None) -> Given | None:
+        """Return :meth:`user`, None where the request names nobody."""
+        if self._bound is None and not self.header(USER) and all(each in (None, "") for each in others):
+            return None
+        return await self.user(*others)
+
+    def typed(self, given: Given | None) -> Given:
+        """Return ``given`` with the type and scope that the headers name, where it is bare."""
+        assert given is not None
+        kind = self.header(USER_TYPE)
+        if kind is None:
+            return given
+        secret = self.site.config.identity.rules.rule(kind).secret
+        return given_by_channel(given, kind, self.header(USER_SCOPE), secret=secret)
+
+    async def _check_bound(self, named: Reference) -> None:
+        assert self._bound is not None
+        bound = self.site.formation.parse(self._bound)
+        if isinstance(named, Identifier):
+            # Named bare it is still the token's: that, with its type, is who is acted as.
+            same = isinstance(bound, Identifier) and named.fold == bound.fold
+            if same and (named.guessed or _kind(named) == _kind(bound)):
+                return
+        elif named == bound:
+            return
+        else:
+            found = await self.site.formation.find(bound)
+            if found is not None and found["muxi_user_id"] == named.user_id:
+                return
+        raise ForbiddenError("The token acts as one identifier alone, and the request names somebody else.")
+
+    def _pseudonym(self, reference: Reference) -> str:
+        if isinstance(reference, Identifier):
+            return self.site.pseudonym(reference.fold)
+        return reference.user_id
+
+
+def _kind(reference: Reference) -> tuple[str | None, str | None]:
+    assert isinstance(reference, Identifier)
+    return reference.type, reference.scope

@@ -1,0 +1,107 @@
+"""The first and the last to see a request: finds its formation, counts it, logs it, and lets nothing escape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from muxi_identity.server.call import Call
+from muxi_identity.server.cors import allow_origin, preflight
+from muxi_identity.server.logs import access_log
+from muxi_identity.server.operations import SCOPE
+from muxi_identity.server.paths import check
+from muxi_identity.server.problems import Problem
+from muxi_identity.server.serving import JSON, problem_from, refuse
+from muxi_identity.server.sites import Sites
+
+Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
+"""Answers a call with the body of a good answer, or with another whole one."""
+_NO_ROUTE = "-"
+_JSON = JSON.encode()
+
+
+class Gate:
+    """An ASGI application around the one that has the routes.
+
+    ``direct`` holds calls that are answered here, by method and path: those for which a framework's routing would
+    take longer than the answer.
+    """
+
+    def __init__(self, app: ASGIApp, sites: Sites, direct: Mapping[tuple[str, str], Direct]) -> None:
+        self._app = app
+        self._sites = sites
+        self._direct = direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        # Undecoded: a slash within an identifier must not become one between two segments.
+        raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
+        site, path = self._sites.locate(raw)
+        headers = dict(scope["headers"])
+        call = Call(site or self._sites.first, scope["method"], path, headers)
+        origin = headers.get(b"origin")
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", call.request_id.encode()),
+                    *allow_origin(call.site.config.server.cors_origins, origin),
+                ]
+            await send(message)
+
+        try:
+            if site is None:
+                unknown = Problem(404, "FORMATION_NOT_FOUND", "This server has no formation of that id.")
+                await refuse(call, unknown)(scope, receive, answer)
+            elif origin is not None and (allowed := preflight(site.config.server.cors_origins, headers, call.method)):
+                await allowed(scope, receive, answer)
+            elif (direct := self._direct.get((call.method, path))) is not None:
+                told = await direct(call, receive)
+                if isinstance(told, Response) or origin is not None:
+                    told = told if isinstance(told, Response) else Response(told, media_type=JSON)
+                    await told(scope, receive, answer)
+                else:
+                    call.status = 200
+                    head = [
+                        (b"content-type", _JSON),
+                        (b"content-length", b"%d" % len(told)),
+                        (b"x-request-id", call.request_id.encode()),
+                    ]
+                    await send({"type": "http.response.start", "status": 200, "headers": head})
+                    await send({"type": "http.response.body", "body": told})
+            else:
+                check(path)
+                inner = {**scope, "path": path, "raw_path": path.encode("latin-1"), SCOPE: call}
+                await self._app(inner, receive, answer)
+        except Exception as error:  # noqa: BLE001 (the outermost handler)
+            problem = problem_from(error, call)
+            if not call.status:
+                await refuse(call, problem)(scope, receive, answer)
+        finally:
+            self._record(call)
+
+    def _record(self, call: Call) -> None:
+        seconds = perf_counter() - call.begun
+        route = call.route or _NO_ROUTE
+        call.site.metrics.answered(call.method if call.route else _NO_ROUTE, route, call.status, seconds)
+        access_log.write(
+            {
+                "request_id": call.request_id,
+                "formation": call.site.config.id,
+                "method": call.method,
+                "route": route,
+                "status": call.status,
+                "milliseconds": round(seconds * 1000, 3),
+                "as": call.role,
+                "user": call.shown_user,
+            }
+        )

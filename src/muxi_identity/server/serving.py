@@ -1,0 +1,248 @@
+"""From an operation to a route: let in, count, read, do once, answer."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from muxi_identity.errors import (
+    InvalidRequestError,
+    MuxiError,
+    NotFoundError,
+    StorageUnavailableError,
+)
+from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Call
+from muxi_identity.server.envelope import failure, success
+from muxi_identity.server.idempotency import Claim, Stored
+from muxi_identity.server.limits import read_body
+from muxi_identity.server.openapi import extra_of, responses_of
+from muxi_identity.server.operations import SCOPE, Endpoint, Operation
+from muxi_identity.server.problems import Problem, internal, problem_of
+from muxi_identity.server.sites import PREFIX
+from muxi_identity.server.streams import CONTENT_TYPE, EventStream, event, told
+
+logger = logging.getLogger("muxi_identity.server")
+
+JSON = "application/json"
+_MOST_FAULTS = 5
+
+
+def install(app: FastAPI, operation: Operation) -> None:
+    """Add the route of ``operation`` to ``app``."""
+
+    class Served(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            return _handler(operation, super().get_route_handler())
+
+    app.router.add_api_route(
+        PREFIX + operation.path,
+        _enveloped(operation),
+        methods=[operation.method],
+        name=operation.name,
+        operation_id=operation.name,
+        status_code=operation.status,
+        response_model=None,
+        response_class=Response,  # what it answers is said by ``responses`` alone
+        tags=[operation.tag],
+        summary=operation.summary,
+        description=operation.description,
+        responses=responses_of(operation),
+        openapi_extra=extra_of(operation),
+        route_class_override=Served,
+    )
+
+
+def _enveloped(operation: Operation) -> Endpoint:
+    endpoint = operation.endpoint
+
+    @functools.wraps(endpoint)
+    async def run(**arguments: Any) -> Response:
+        call: Call = arguments["call"]
+        result = await endpoint(**arguments)
+        if isinstance(result, Response):
+            return result
+        call.result = result
+        return reply(call, operation, operation.status, result)
+
+    return run
+
+
+def reply(call: Call, operation: Operation, status: int, data: Any) -> Response:
+    """Return the answer to a call that went well."""
+    body = success(operation.name, data, call.request_id, call.idempotency_key)
+    return Response(body, status, media_type=JSON)
+
+
+def describe(problem: Problem, request_id: str) -> dict[str, Any]:
+    """Return what an event says of an error."""
+    return {
+        "error": problem.message,
+        "type": problem.code,
+        "details": problem.details,
+        "request_id": request_id,
+    }
+
+
+def refuse(call: Call, problem: Problem) -> Response:
+    """Return the answer to a call that did not. Whoever asked for events is told by one, with the same status."""
+    if call.wants_events:
+        told = event(describe(problem, call.request_id), "error")
+        return Response(told, problem.status, dict(problem.headers), media_type=CONTENT_TYPE)
+    body = failure(problem.code, problem.message, problem.details, call.request_id, call.idempotency_key)
+    return Response(body, problem.status, dict(problem.headers), media_type=JSON)
+
+
+def problem_from(error: Exception, call: Call) -> Problem:
+    """Return what to tell of whatever a call ended with; what nobody foresaw is logged and not told."""
+    if isinstance(error, MuxiError):
+        problem = problem_of(error, call.request_id, admin=call.is_admin)
+    elif isinstance(error, RequestValidationError):
+        return _invalid(error)
+    elif isinstance(error, HTTPException):
+        return _plain(error, call)
+    else:
+        problem = internal(call.request_id)
+    if problem.status == 500:
+        logger.error("a call failed", exc_info=error, extra={"fields": {"request_id": call.request_id}})
+    return problem
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    # What was sent is not repeated: it may be a key, or long.
+    faults = [
+        {"at": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]} for fault in error.errors()
+    ][:_MOST_FAULTS]
+    message = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
+    broken = any(fault["type"] == "json_invalid" for fault in error.errors())
+    return Problem(400 if broken else 422, InvalidRequestError.code, message, {"errors": faults})
+
+
+def _plain(error: HTTPException, call: Call) -> Problem:
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return Problem(404, NotFoundError.code, not_found(call.path), headers=headers)
+    if error.status_code == 405:
+        return Problem(
+            405, "METHOD_NOT_ALLOWED", f"This address takes {headers.get('Allow', headers.get('allow', ''))}.",
+            headers=headers,
+        )  # fmt: skip
+    return Problem(error.status_code, InvalidRequestError.code, str(error.detail), headers=headers)
+
+
+_OTHER_PRODUCTS = frozenset(
+    {
+        *("a2a", "agents", "async", "audiochat", "formation", "llm", "logging", "logs", "mcp", "overlord"),
+        *("requests", "secrets", "sops", "triggers"),
+    }
+)
+
+
+def not_found(path: str) -> str:
+    """Return what to say of an address that leads nowhere."""
+    first = path.removeprefix("/v1/").partition("/")[0]
+    if first in _OTHER_PRODUCTS:
+        return (
+            f"/{first} is no call of this server: it keeps users, identifiers and what is known of people, and has no "
+            "agents, tools, triggers or audio."
+        )
+    return "There is nothing at this address; /docs lists the calls."
+
+
+def _handler(
+    operation: Operation, inner: Callable[[Request], Coroutine[Any, Any, Response]]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handle(request: Request) -> Response:
+        call: Call = request.scope[SCOPE]
+        call.route = operation.template
+        try:
+            call.authenticate(operation.access)
+            if call.role is not None:
+                call.site.limiter.take(call.role, call.caller)
+            declared = request.headers.get("content-length")
+            if operation.user:
+                call.check_names()
+            body = await read_body(
+                request.receive,
+                None if declared is None else declared.encode("latin-1"),
+                call.site.config.server.max_body_bytes,
+            )
+            again = Request(request.scope, _once(body, request.receive))
+            if operation.repetition is None or call.idempotency_key is None:
+                return await inner(again)
+            return await _do_once(operation, call, body, inner, again)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is there to read it; the log and the numbers name it
+        except Exception as error:  # noqa: BLE001 (the outermost handler)
+            return refuse(call, problem_from(error, call))
+
+    return handle
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()  # whether the client goes away
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _do_once(
+    operation: Operation,
+    call: Call,
+    body: bytes,
+    inner: Callable[[Request], Coroutine[Any, Any, Response]],
+    request: Request,
+) -> Response:
+    key = call.header(IDEMPOTENCY_KEY)
+    assert key is not None
+    assert call.role is not None
+    parts = [
+        operation.name,
+        request.url.path,
+        request.url.query,
+        *(call.header(name) or "" for name in (USER, USER_TYPE, USER_SCOPE)),
+    ]
+    wanted = b"\0".join([*(part.encode("utf-8", "surrogatepass") for part in parts), body])
+    claim = await call.site.once.begin(
+        key, call.role.encode() + b"\0" + call.caller, wanted, repeatable=operation.repetition == "harmless"
+    )
+    if isinstance(claim, Stored):
+        if operation.streams and call.wants_events:
+            return EventStream(told(claim.data))
+        return reply(call, operation, claim.status, claim.data)
+    call.claim = claim
+    try:
+        response = await inner(request)
+    except Exception as error:
+        await settle(claim, error)
+        raise
+    except BaseException:
+        claim.let_go()
+        raise
+    if not isinstance(response, EventStream):  # that is done when it has ended, and knows best how
+        await claim.finish(operation.status, call.result)
+    return response
+
+
+async def settle(claim: Claim, error: Exception) -> None:
+    """Give a claim up where it is certain that nothing was done."""
+    foreseen = isinstance(error, MuxiError | RequestValidationError | HTTPException)
+    if foreseen and not isinstance(error, StorageUnavailableError):
+        await claim.give_up()
+    else:
+        claim.let_go()  # a commit may have gone through all the same

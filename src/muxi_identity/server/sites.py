@@ -1,0 +1,154 @@
+"""The formations of one server, and which of them an address means."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+
+from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.client.served import ServedFormation
+from muxi_identity.config import FormationConfig
+from muxi_identity.conversation.responder import Responder
+from muxi_identity.errors import ConfigurationError
+from muxi_identity.formation import Formation
+from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
+from muxi_identity.models import TaskRun
+from muxi_identity.server.events import Bus
+from muxi_identity.server.idempotency import Once
+from muxi_identity.server.keys import KeyRing, Role, ring_of
+from muxi_identity.server.limits import RateLimiter
+from muxi_identity.server.metrics import Metrics
+from muxi_identity.server.tokens import Tokens
+from muxi_identity.storage.sharing import SharedDatabases
+
+PREFIX = "/v1"
+_NAMED = re.compile(r"/(?:api|draft)/([^/]+)(/v1(?:/.*)?)")
+_OF_THE_FIRST = frozenset({"/health", "/ready", "/metrics"})
+
+
+class Site:
+    """One formation with all that a server keeps beside it: keys, limits, counters."""
+
+    formation: Formation
+    keys: KeyRing
+    tokens: Tokens
+    once: Once
+    metrics: Metrics
+
+    def __init__(
+        self,
+        config: FormationConfig,
+        databases: SharedDatabases,
+        *,
+        responder: Responder | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.config = config
+        self._served = ServedFormation(config, databases, responder=responder, clock=clock)
+        self.limiter = RateLimiter(config.server.rate_limits)
+        self.bus = Bus()
+        self._clients = {role.value: self._served.acting_as(role.value) for role in Role}
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> dict[Role, str]:
+        """Open the formation. Return in clear the keys that were made for it now: nobody can show them again.
+
+        Raises:
+            ConfigurationError: It cannot be opened as configured.
+            StorageUnavailableError: The database cannot be reached.
+        """
+        self.formation = await self._served.open()
+        self.keys, made = await ring_of(self.formation, self.config.server)
+        self.tokens = Tokens(self.formation)
+        self.once = Once(self.formation)
+        self.metrics = Metrics(self.formation)
+        return made
+
+    def start_workers(self) -> None:
+        """Run scheduled tasks as they come due and deliver events as they come, until the formation is closed."""
+        self._workers.append(asyncio.create_task(self.client("task").run_tasks(on_run=self._tell)))
+        if self.config.webhooks:
+            self._workers.append(asyncio.create_task(self.client("server").run_events()))
+
+    async def _tell(self, run: TaskRun) -> None:
+        self.bus.publish(run["muxi_user_id"], "job", run)
+
+    async def close(self) -> None:
+        """Let what was begun end, and close the formation."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._served.close()
+
+    def client(self, actor: str) -> AsyncFormationClient:
+        """Return a client whose changes the history puts down to ``actor``."""
+        client = self._clients.get(actor)
+        return self._served.acting_as(actor) if client is None else client
+
+    def pseudonym(self, name: str) -> str:
+        """Return what stands for somebody's identifier in a log: the same for the same, and no way back."""
+        return self.formation.derive_key(f"pseudonym {name}")[:6].hex()
+
+
+class Sites:
+    """The formations of one server, over one open database for all that share it."""
+
+    def __init__(
+        self,
+        configs: Sequence[FormationConfig],
+        *,
+        responder: Responder | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        if not configs:
+            raise ConfigurationError("A server needs a formation to serve.")
+        self._databases = SharedDatabases()
+        self._by_id: dict[str, Site] = {}
+        for config in configs:
+            if config.id in self._by_id:
+                raise ConfigurationError(
+                    f"Two formations of this server have the id {config.id!r}; give one of them another id."
+                )
+            self._by_id[config.id] = Site(config, self._databases, responder=responder, clock=clock)
+        self.first = next(iter(self._by_id.values()))
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._by_id.values())
+
+    async def open(self) -> dict[str, dict[Role, str]]:
+        """Open all of them, or none. Return the keys that were made, by formation.
+
+        Raises:
+            ConfigurationError: One cannot be opened as configured.
+            StorageUnavailableError: A database cannot be reached.
+        """
+        made = {}
+        try:
+            for site in self._by_id.values():
+                made[site.config.id] = await site.open()
+        except BaseException:
+            await self.close()
+            raise
+        return {formation_id: keys for formation_id, keys in made.items() if keys}
+
+    async def close(self) -> None:
+        """Close the formations and then their databases."""
+        for site in self._by_id.values():
+            await site.close()
+        await self._databases.close()
+
+    def locate(self, path: str) -> tuple[Site | None, str]:
+        """Return the formation that ``path`` means and the path within it, from ``/v1`` on.
+
+        ``/v1/...`` means the first formation, ``/api/{formation_id}/v1/...`` and ``/draft/...`` the one they name;
+        None where there is none of that name. What lies outside of every formation is left to the first one's.
+        """
+        if path.startswith("/v1/"):
+            return self.first, path
+        named = _NAMED.fullmatch(path)
+        if named is not None:
+            return self._by_id.get(named[1]), named[2]
+        if path in _OF_THE_FIRST:
+            return self.first, PREFIX + path
+        return self.first, path
