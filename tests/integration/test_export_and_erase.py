@@ -275,6 +275,8 @@ def test_no_table_that_is_not_user_owned_holds_what_people_say() -> None:
         "muxi_history",  # ids; reasons are removed
         "muxi_idempotency",  # ids
         "muxi_separations",  # deleted
+        "muxi_api_keys",  # hashes of the formation's own keys
+        "muxi_requests",  # sealed answers, for a day
         "muxi_link_attempts",  # counts
         "muxi_outbox",  # public ids
     }

@@ -531,3 +531,16 @@ async def test_the_same_from_everywhere_at_once_is_one_row_for_each_identifier(
     tables = await check_invariants(database_config)
     keys = [(row["user_pk"], row["identifier_pk"], row["type"], row["key"]) for row in tables["memories"]]
     assert len(keys) == len(set(keys))
+
+
+async def test_what_is_said_last_counts_though_the_clock_went_back(database_config: FormationConfig) -> None:
+    time = Time()
+    client = client_of(database_config, time)
+    await client.associate_user_identifiers(["web", ("U1", "slack")])
+    await client.add_memory("web", "My budget is $5", key="budget", value="$5")
+    time.advance(-3600)
+    for who, value in (("web", "$6"), (("U1", "slack"), "$7"), ("web", "$8")):
+        await client.add_memory(who, f"My budget is {value}", key="budget", value=value)
+        (known,) = (await client.list_memories("web"))["memories"]
+        assert known["value"] == value
+    await client.close()

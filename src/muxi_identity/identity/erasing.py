@@ -41,7 +41,9 @@ def delete_user(tx: Transaction, hit: Hit, *, include_merged: bool) -> DeleteRes
     if tx.database.lock_rows:
         # Writes under the person lock the user first and its identifier next: taken in the same order, nobody
         # waits in a circle, and no row arrives between two of the statements below.
-        tx.connection.execute(select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).with_for_update())
+        tx.connection.execute(
+            select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).order_by(users.c.pk).with_for_update()
+        )
     _fence_all(tx, pks, [person.public_id, *merged])
     _forget_reasons(tx, pks, [person.public_id, *merged])
     counts: dict[str, int] = {}
