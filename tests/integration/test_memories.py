@@ -271,7 +271,7 @@ async def test_no_internal_key_is_shown(client: AsyncFormationClient) -> None:
     keys = {row["pk"] for row in rows_of(await dump(client._lifecycle.config), "muxi_memories")}
     assert len(keys) == 3
     shown = repr([kept, page, await client.search_memories(EMAIL, "memory"), await client.get_synopsis(EMAIL)])
-    assert "pk" not in shown
+    assert "'pk'" not in shown
     assert "#" not in shown
 
 
