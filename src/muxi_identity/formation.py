@@ -15,6 +15,7 @@ from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
 from muxi_identity.context.preferences.service import Preferences
+from muxi_identity.context.sessions.buffers import Buffers
 from muxi_identity.context.sessions.service import Sessions
 from muxi_identity.context.synopsis.service import Synopses
 from muxi_identity.context.tasks.service import Tasks
@@ -27,7 +28,7 @@ from muxi_identity.conversation.responder import Responder
 from muxi_identity.conversation.worker import TaskWorker
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
-from muxi_identity.identity import people
+from muxi_identity.identity import audit, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import Hit, IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
@@ -47,6 +48,7 @@ from muxi_identity.models import (
     UserPage,
     UserRecord,
 )
+from muxi_identity.models.buffers import AuditPage
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import ConstraintViolated, RaceLost
 from muxi_identity.storage.sqlite import SqliteDatabase
@@ -81,6 +83,7 @@ class Formation:
         self._own_responder: Responder | None = None
         # Made when it is opened: one service for each kind of thing that belongs to a person.
         self.sessions: Sessions
+        self.buffers: Buffers
         self.memories: Memories
         self.working: WorkingMemory
         self.preferences: Preferences
@@ -140,6 +143,7 @@ class Formation:
         self._associator = Associator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
+        self.buffers = Buffers(access)
         self.memories = Memories(access, self._memory_ranker)
         self.working = WorkingMemory(access, config)
         self.preferences = Preferences(access)
@@ -284,6 +288,14 @@ class Formation:
             InvalidRequestError: The limit is out of range or the cursor is none of ours.
         """
         return await self._runner.read(lambda tx: people.list_users(tx, limit, cursor))
+
+    async def audit(self, limit: int, cursor: str | None) -> AuditPage:
+        """Return a page of what was done to identities, the last first.
+
+        Raises:
+            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+        """
+        return await self._runner.read(lambda tx: audit.list_events(tx, limit, cursor))
 
     async def delete_user(self, reference: Reference, *, include_merged: bool, caller: Caller) -> DeleteResult:
         """Delete a person with everything that is theirs.

@@ -41,6 +41,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port; 0 is any free one.", min=0, max=65535)] = 8765,
     log_format: Annotated[LogFormat, typer.Option(help="How to write the log, to standard error.")] = LogFormat.JSON,
     log_level: Annotated[str, typer.Option(help="How much to log: DEBUG, INFO, WARNING, ERROR.")] = "INFO",
+    tasks: Annotated[bool, typer.Option("--tasks/--no-tasks", help="Run scheduled tasks in this process.")] = True,
     grace: Annotated[
         int, typer.Option(help="How many seconds requests have to end when the server is told to stop.", min=1)
     ] = GRACE_SECONDS,
@@ -49,7 +50,7 @@ def serve(
     with ending_well():
         configs = [load(path) for path in files] if files else [load(None)]
         set_up(level=log_level.upper(), plain=log_format is LogFormat.PLAIN)
-        app = create_app(configs, on_keys=_show_keys)
+        app = create_app(configs, on_keys=_show_keys, run_tasks=tasks)
         try:
             listener = bind(host, port)
         except OSError as error:

@@ -46,12 +46,13 @@ class Served:
     says so.
     """
 
-    def __init__(self, sites: Sites, on_keys: Callable[[MadeKeys], None] | None) -> None:
+    def __init__(self, sites: Sites, on_keys: Callable[[MadeKeys], None] | None, run_tasks: bool) -> None:
         self.sites = sites
         self.stopping = asyncio.Event()
         self.failure: MuxiError | None = None
         """Why it could not start."""
         self._on_keys = on_keys
+        self._run_tasks = run_tasks
         self.api = _make_api(self)
         direct = {("POST", PREFIX + "/users/resolve"): resolve_directly}
         self._gate = Gate(self.api, sites, direct)
@@ -80,6 +81,9 @@ class Served:
         """
         made = await self.sites.open()
         try:
+            if self._run_tasks:
+                for site in self.sites:
+                    site.start_tasks()
             if made and self._on_keys is not None:
                 self._on_keys(made)
             yield
@@ -107,17 +111,19 @@ def create_app(
     responder: Responder | None = None,
     clock: Clock = SYSTEM_CLOCK,
     on_keys: Callable[[MadeKeys], None] | None = None,
+    run_tasks: bool = True,
 ) -> Served:
     """Return an ASGI application that serves ``formations``, the first of them under ``/v1`` as well.
 
     They are opened when the server starts. Formations in the same database share its connections. ``on_keys`` is told
-    in clear, once, the keys that were made for formations that had none; nobody can show them later.
+    in clear, once, the keys that were made for formations that had none; nobody can show them later. With
+    ``run_tasks``, scheduled tasks run in this process, along with whatever other process does so.
 
     Raises:
         ConfigurationError: There is no formation, or two of them have the same id.
     """
     configs = [formations] if isinstance(formations, FormationConfig) else list(formations)
-    return Served(Sites(configs, responder=responder, clock=clock), on_keys)
+    return Served(Sites(configs, responder=responder, clock=clock), on_keys, run_tasks)
 
 
 def _make_api(served: Served) -> FastAPI:

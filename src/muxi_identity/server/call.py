@@ -15,6 +15,7 @@ from muxi_identity.client.operations import Given, given_by_channel
 from muxi_identity.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.lookup import Reference
+from muxi_identity.identity.running import Caller
 from muxi_identity.server.idempotency import Claim
 from muxi_identity.server.keys import Role
 from muxi_identity.server.sites import Site
@@ -180,6 +181,12 @@ class Call:
         assert self.role is not None
         actor = None if self.role is Role.TOKEN else self.header(ACTOR)
         return self.site.client(actor or self.role.value)
+
+    @property
+    def named_caller(self) -> Caller:
+        """Who acts, for an operation that no client has."""
+        assert self.role is not None
+        return Caller(self.header(ACTOR) or self.role.value)
 
     # Whom it is about
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,8 @@ from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.formation import Formation
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
+from muxi_identity.models import TaskRun
+from muxi_identity.server.events import Bus
 from muxi_identity.server.idempotency import Once
 from muxi_identity.server.keys import KeyRing, Role, ring_of
 from muxi_identity.server.limits import RateLimiter
@@ -44,6 +47,8 @@ class Site:
         self.config = config
         self._served = ServedFormation(config, databases, responder=responder, clock=clock)
         self.limiter = RateLimiter(config.server.rate_limits)
+        self.bus = Bus()
+        self._worker: asyncio.Task[None] | None = None
 
     async def open(self) -> dict[Role, str]:
         """Open the formation. Return in clear the keys that were made for it now: nobody can show them again.
@@ -59,8 +64,18 @@ class Site:
         self.metrics = Metrics(self.formation)
         return made
 
+    def start_tasks(self) -> None:
+        """Run the scheduled tasks of the formation as they come due, until it is closed."""
+        self._worker = asyncio.create_task(self.client("task").run_tasks(on_run=self._tell))
+
+    async def _tell(self, run: TaskRun) -> None:
+        self.bus.publish(run["muxi_user_id"], "job", run)
+
     async def close(self) -> None:
         """Let what was begun end, and close the formation."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         await self._served.close()
 
     def client(self, actor: str) -> AsyncFormationClient:

@@ -1,6 +1,21 @@
 """The routes, one module for each kind. A new module is one line here."""
 
-from muxi_identity.server.routes import chat, identifiers, resolve, sessions, system, tokens, users
+from muxi_identity.server.routes import (
+    audit,
+    chat,
+    context,
+    credentials,
+    events,
+    identifiers,
+    memories,
+    preferences,
+    resolve,
+    scheduler,
+    sessions,
+    system,
+    tokens,
+    users,
+)
 
 GROUPS = (
     resolve.routes,
@@ -8,7 +23,14 @@ GROUPS = (
     users.routes,
     tokens.routes,
     chat.routes,
+    context.routes,
     sessions.routes,
+    memories.routes,
+    preferences.routes,
+    credentials.routes,
+    scheduler.routes,
+    events.routes,
+    audit.routes,
     system.routes,
 )
 """In the order of the documentation."""

@@ -8,23 +8,28 @@ from typing import Annotated, TypedDict
 from fastapi import Response
 from pydantic import Field
 
-from muxi_identity.arguments import MAX_MESSAGE, MAX_SESSION_ID
 from muxi_identity.client.operations import Given
 from muxi_identity.errors import (
-    AmbiguousIdentifierError,
+    AudienceMismatchError,
     IdentityChangedError,
-    InvalidIdentifierError,
     ModelError,
     ModelTimeoutError,
     ModelUnavailableError,
-    UserNotFoundError,
 )
 from muxi_identity.models import ChatReply
 from muxi_identity.server.call import Access, Call
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import AnyIdentifier, Flag, OpenBody
+from muxi_identity.server.routes.shapes import (
+    NAMING,
+    AnyIdentifier,
+    AudienceName,
+    Flag,
+    MessageText,
+    OpenBody,
+    SessionId,
+)
 from muxi_identity.server.serving import describe, problem_from, settle
-from muxi_identity.server.streams import EventStream, event, reply_events
+from muxi_identity.server.streams import EventStream, event, reply_events, token
 
 routes = Routes("Chat", "Conversation with a person, known by any identifier.")
 
@@ -46,11 +51,13 @@ class ChatAnswer(TypedDict):
 
 
 class ChatBody(OpenBody):
-    """What the person says."""
+    """What the person says. ``timeout``: how many seconds the reply may take."""
 
-    message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE)]
-    session_id: Annotated[str | None, Field(min_length=1, max_length=MAX_SESSION_ID)] = None
+    message: MessageText
+    session_id: SessionId | None = None
     user_id: AnyIdentifier | None = None
+    audience: AudienceName = "private"
+    timeout: Annotated[float | None, Field(gt=0, le=600)] = None
     stream: Flag = False
 
 
@@ -63,9 +70,8 @@ class ChatBody(OpenBody):
     streams=True,
     repetition="once",
     raises=(
-        UserNotFoundError,
-        AmbiguousIdentifierError,
-        InvalidIdentifierError,
+        *NAMING,
+        AudienceMismatchError,
         IdentityChangedError,
         ModelError,
         ModelUnavailableError,
@@ -73,7 +79,7 @@ class ChatBody(OpenBody):
     ),
     body={"message": "My budget is $5,000"},
     example={
-        "message": {"role": "assistant", "content": "Noted: your budget is $5,000."},
+        "message": {"role": "assistant", "content": "Got it: your budget is $5,000."},
         "user_id": "usr_1f2e3d4c5b6a79880f1e",
         "session_id": "ses_7c6b5a49382716f5e4d3",
         "request_id": "req_0a1b2c3d4e5f60718293",
@@ -87,26 +93,43 @@ async def chat(call: Calling, body: ChatBody) -> ChatReply | Response:
     pieces of the text, `done` ends the reply, and `error` tells what went wrong. A turn is recorded when its reply is
     complete; one whose client goes away before that is not.
     """
-    user = await call.user(body.user_id)
-    if body.stream or call.wants_events:
+    if body.stream:
         call.ask_for_events()
+    user = await call.user(body.user_id)
+    if call.wants_events:
         return EventStream(_events(call, user, body))
-    return await call.client.chat(body.message, user, session_id=body.session_id)
+    reply = await call.client.chat(
+        body.message, user, session_id=body.session_id, audience=body.audience, timeout=body.timeout
+    )
+    _tell(call, reply)
+    return reply
 
 
 async def _events(call: Call, user: Given, body: ChatBody) -> AsyncIterator[bytes]:
     call.site.metrics.streams.inc()
+    stream = call.client.chat_stream(
+        body.message, user, session_id=body.session_id, audience=body.audience, timeout=body.timeout
+    )
     try:
-        reply = await call.client.chat(body.message, user, session_id=body.session_id)
+        async for piece in stream:
+            yield token(piece)
+        reply = stream.reply
         if call.claim is not None:
             await call.claim.finish(200, reply)
-        for each in reply_events(reply, whole=True):
+        _tell(call, reply)
+        for each in reply_events(reply, whole=False):
             yield each
     except Exception as error:  # noqa: BLE001 (the head is sent: it is told by an event)
         if call.claim is not None:
             await settle(call.claim, error)
         yield event(describe(problem_from(error, call), call.request_id), "error")
     finally:
+        await stream.aclose()
         if call.claim is not None:
             call.claim.let_go()
         call.site.metrics.streams.dec()
+
+
+def _tell(call: Call, reply: ChatReply) -> None:
+    call.shown_user = reply.user_id
+    call.site.bus.publish(reply.user_id, "turn", reply)

@@ -7,7 +7,10 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 
-from muxi_identity.arguments import MAX_NOTE
+from muxi_identity.arguments import MAX_KEY, MAX_MESSAGE, MAX_NOTE, MAX_QUERY, MAX_SESSION_ID
+from muxi_identity.context.memories.checks import MAX_CONTENT, MAX_TYPE, MAX_VALUE
+from muxi_identity.context.tasks.task import MAX_TASK_MESSAGE
+from muxi_identity.errors import AmbiguousIdentifierError, InvalidIdentifierError, MuxiError, UserNotFoundError
 from muxi_identity.refusals import MAX_CHARACTERS, MAX_SECRET_BYTES
 
 _VALUE = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS, "examples": ["alice@email.com"]}
@@ -40,6 +43,41 @@ IDENTIFIER_SCHEMA: dict[str, Any] = {
 AnyIdentifier: TypeAlias = Annotated[Any, WithJsonSchema(IDENTIFIER_SCHEMA)]
 """An identifier in any of its forms."""
 
+
+def _text(most: int, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": most, "examples": [example]})
+
+
+# The engine judges all of these as well: what it says of them is the same here as in a process.
+MessageText: TypeAlias = Annotated[Any, _text(MAX_MESSAGE, "My budget is $5,000")]
+SessionId: TypeAlias = Annotated[Any, _text(MAX_SESSION_ID, "thread-1")]
+QueryText: TypeAlias = Annotated[Any, _text(MAX_QUERY, "budget")]
+MemoryText: TypeAlias = Annotated[Any, _text(MAX_CONTENT, "Allergic to peanuts")]
+MemoryType: TypeAlias = Annotated[Any, _text(MAX_TYPE, "note")]
+MemoryValue: TypeAlias = Annotated[Any, _text(MAX_VALUE, "$5,000")]
+ShortText: TypeAlias = Annotated[Any, _text(300, "Planning a trip to Lisbon")]
+TaskText: TypeAlias = Annotated[Any, _text(MAX_TASK_MESSAGE, "Remind me of my budget")]
+Name: TypeAlias = Annotated[Any, _text(MAX_KEY, "github")]
+Schedule: TypeAlias = Annotated[Any, _text(200, "0 9 * * 1")]
+Zone: TypeAlias = Annotated[Any, _text(64, "Europe/Berlin")]
+JsonObject: TypeAlias = Annotated[Any, WithJsonSchema({"type": "object"})]
+Json: TypeAlias = Annotated[Any, WithJsonSchema({"description": "Any JSON value."})]
+MessageGiven: TypeAlias = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {
+                "role": {"enum": ["user", "assistant", "system", "tool"]},
+                "content": {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE},
+                "created_at": {"type": ["string", "null"], "format": "date-time"},
+            },
+            "required": ["role", "content"],
+        }
+    ),
+]
+AudienceName: TypeAlias = Annotated[Any, WithJsonSchema({"enum": ["private", "shared"]})]
+
 Note: TypeAlias = Annotated[str | None, Field(max_length=MAX_NOTE)]
 """A text for the history."""
 
@@ -48,7 +86,7 @@ Flag: TypeAlias = StrictBool
 UserInPath: TypeAlias = Annotated[
     str,
     Path(
-        description="Any identifier of the user, percent-encoded, or the public id.",
+        description="Any identifier of the user, percent-encoded, the public id, or `me`: whom header or token name.",
         max_length=MAX_SECRET_BYTES,
         examples=["alice@email.com"],
     ),
@@ -58,6 +96,15 @@ UserInQuery: TypeAlias = Annotated[
 ]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor: TypeAlias = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
+
+
+NAMING: tuple[type[MuxiError], ...] = (UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError)
+"""What can be wrong with the naming of a user."""
+
+
+def or_me(user_id: str) -> str | None:
+    """Return whom a path names, None where it leaves that to header or token."""
+    return None if user_id == "me" else user_id
 
 
 class Body(BaseModel):

@@ -32,11 +32,19 @@ class Status(TypedDict):
     cache: dict[str, int]
 
 
+class MemoryConfiguration(TypedDict):
+    """How memory is set up."""
+
+    persistent: dict[str, Any]
+    session: dict[str, Any]
+    working: dict[str, Any]
+
+
 class Configuration(TypedDict):
     """How a formation is set up. Secrets are masked."""
 
     formation_id: str
-    memory: dict[str, Any]
+    memory: MemoryConfiguration
     identity: dict[str, Any]
     llm: dict[str, Any]
     server: dict[str, Any]
@@ -113,24 +121,17 @@ async def get_config(call: Calling) -> Configuration:
     return _shown(call.site.config)
 
 
-@routes.add("GET", "/memory", access=Access.ADMIN, data=Configuration, hidden=True)
-async def get_memory_config(call: Calling) -> dict[str, Any]:
+@routes.add("GET", "/memory", access=Access.ADMIN, data=MemoryConfiguration)
+async def get_memory_config(call: Calling) -> MemoryConfiguration:
     """Read how memory is set up."""
-    return _shown(call.site.config)["memory"]
+    return _memory(call.site.config)
 
 
 def _shown(config: FormationConfig) -> Configuration:
     rules = config.identity.rules
     return {
         "formation_id": config.id,
-        "memory": {
-            "persistent": {"provider": config.database.provider, "connection_string": "***"},
-            "session": {
-                "max_messages": config.session.max_messages,
-                "idle_timeout": config.session.idle_timeout,
-            },
-            "working": {"ttl": config.working.ttl, "max_items": config.working.max_items},
-        },
+        "memory": _memory(config),
         "identity": {
             "cache": {"ttl": config.identity.cache.ttl, "max_entries": config.identity.cache.max_entries},
             "match": config.identity.match,
@@ -153,4 +154,12 @@ def _shown(config: FormationConfig) -> Configuration:
                 "user_token": config.server.rate_limits.user_token,
             },
         },
+    }
+
+
+def _memory(config: FormationConfig) -> MemoryConfiguration:
+    return {
+        "persistent": {"provider": config.database.provider, "connection_string": "***"},
+        "session": {"max_messages": config.session.max_messages, "idle_timeout": config.session.idle_timeout},
+        "working": {"ttl": config.working.ttl, "max_items": config.working.max_items},
     }
