@@ -24,6 +24,7 @@ from muxi_identity.server.keys import Role
 from muxi_identity.server.openapi import complete
 from muxi_identity.server.operations import SCOPE, Operation
 from muxi_identity.server.paths import register
+from muxi_identity.server.problems import internal
 from muxi_identity.server.routes import GROUPS
 from muxi_identity.server.routes.resolve import resolve_directly
 from muxi_identity.server.serving import install, problem_from, refuse
@@ -146,7 +147,12 @@ def _make_api(served: Served) -> FastAPI:
         call: Call = request.scope[SCOPE]
         return refuse(call, problem_from(error, call))
 
+    async def unexpected(request: Request, _error: Exception) -> Response:
+        call: Call = request.scope[SCOPE]
+        return refuse(call, internal(call.request_id))  # the gate gets the error as well, and logs it
+
     api.add_exception_handler(HTTPException, unmatched)
+    api.add_exception_handler(Exception, unexpected)
     framework = api.openapi
     document: dict[str, Any] = {}
 

@@ -13,6 +13,7 @@ from muxi_identity.server.call import Call
 from muxi_identity.server.cors import allow_origin, preflight
 from muxi_identity.server.logs import ACCESS
 from muxi_identity.server.operations import SCOPE
+from muxi_identity.server.paths import check
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.serving import problem_from, refuse
 from muxi_identity.server.sites import Sites
@@ -67,6 +68,7 @@ class Gate:
             elif (direct := self._direct.get((call.method, path))) is not None:
                 await (await direct(call, scope, receive))(scope, receive, answer)
             else:
+                check(path)
                 inner = {**scope, "path": path, "raw_path": path.encode("latin-1"), SCOPE: call}
                 await self._app(inner, receive, answer)
         except Exception as error:  # noqa: BLE001 (the outermost handler)

@@ -137,7 +137,7 @@ def _good(operation: Operation) -> dict[str, Any]:
 
 
 def _bad(operation: Operation, status: int, errors: Sequence[type[MuxiError]]) -> dict[str, Any]:
-    examples = {error.code: {"summary": _first_line(error), "value": _example(error)} for error in errors}
+    examples = {error.code: {"$ref": f"#/components/examples/{error.code}"} for error in errors}
     told = {
         "description": " ".join(f"`{error.code}`: {_first_line(error)}" for error in errors),
         "content": _error_content(operation, examples),
@@ -216,6 +216,10 @@ def complete(document: dict[str, Any], groups: Iterable[Routes]) -> dict[str, An
         components.get("schemas", {}).pop(name, None)
     components.setdefault("schemas", {}).update({**schemas, **_ENVELOPES})
     components["securitySchemes"] = _SECURITY
+    errors = {error.code: error for group in groups for operation in group.operations for error in operation.errors}
+    components["examples"] = {
+        code: {"summary": _first_line(error), "value": _example(error)} for code, error in sorted(errors.items())
+    }
     document["tags"] = [{"name": group.tag, "description": group.about} for group in groups]
     named = {"formation_id": {"default": "default", "description": "The formation's id."}}
     document["servers"] = [

@@ -18,15 +18,8 @@ class Segment(Convertor[str]):
     regex: ClassVar[str] = "[^/]+"
 
     def convert(self, value: str) -> str:
-        """Decode a parameter.
-
-        Raises:
-            InvalidRequestError: It is no percent-encoded UTF-8.
-        """
-        try:
-            return unquote_to_bytes(value).decode()
-        except UnicodeDecodeError:
-            raise InvalidRequestError("The path holds percent-encoded bytes that are no UTF-8.") from None
+        """Decode a parameter; :func:`check` has made sure that it can be."""
+        return unquote_to_bytes(value).decode()
 
     def to_string(self, value: str) -> str:
         """Encode a parameter."""
@@ -43,6 +36,18 @@ class Tail(Segment):
     """All that is left of a path, slashes too: for clients that do not encode them."""
 
     regex: ClassVar[str] = ".+"
+
+
+def check(path: str) -> None:
+    """Check a path as it came, before it is matched with any route.
+
+    Raises:
+        InvalidRequestError: Decoded it is no UTF-8.
+    """
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("The path holds percent-encoded bytes that are no UTF-8.") from None
 
 
 def register() -> None:

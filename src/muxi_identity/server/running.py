@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 from collections.abc import Sequence
+from types import FrameType
 
 import uvicorn
 
@@ -56,5 +59,16 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def run(server: FormationServer, sockets: Sequence[socket.socket]) -> None:
-    """Serve until a signal comes, in this thread."""
-    server.run(sockets=list(sockets))
+    """Serve until a signal comes, in the main thread, and return when all has ended well."""
+    # The server raises its signals again when it is done, for whoever is above it; there is nobody.
+    before = {number: signal.signal(number, _done) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.suppress(SystemExit):  # it could not start; the application has the reason
+            server.run(sockets=list(sockets))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _done(_number: int, _frame: FrameType | None) -> None:
+    """Be told of a signal that was obeyed."""

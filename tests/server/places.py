@@ -1,0 +1,159 @@
+"""Where servers are tested: in this process, and as a process of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from muxi_identity.config import FormationConfig
+from muxi_identity.identity.running import Clock
+from muxi_identity.server.app import Served, create_app
+from muxi_identity.server_config import hash_key
+from tests.formations import Time
+
+ADMIN_KEY = "muxi_admin_0123456789abcdef"
+CLIENT_KEY = "muxi_client_0123456789abcdef"
+ADMIN = {"X-Muxi-Admin-Key": ADMIN_KEY}
+CLIENT = {"X-Muxi-Client-Key": CLIENT_KEY}
+START_SECONDS = 30
+
+
+def with_keys(config: FormationConfig, **changes: Any) -> FormationConfig:
+    """Return ``config`` with the keys of these tests."""
+    server = dataclasses.replace(
+        config.server, admin_keys=(hash_key(ADMIN_KEY),), client_keys=(hash_key(CLIENT_KEY),), **changes
+    )
+    return dataclasses.replace(config, server=server)
+
+
+def user(name: str, type: str | None = None) -> dict[str, str]:
+    """Return the headers of the client key that name somebody."""
+    typed = {} if type is None else {"X-Muxi-User-ID-Type": type}
+    return {**CLIENT, "X-Muxi-User-ID": name, **typed}
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    *configs: FormationConfig, time: Time | None = None, **options: Any
+) -> AsyncIterator[tuple[Served, httpx.AsyncClient]]:
+    """Serve formations in this process."""
+    clock = {} if time is None else {"clock": Clock(time)}
+    app = create_app(configs, run_tasks=False, **clock, **options)
+    async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield app, client
+
+
+def data(response: httpx.Response, status: int = 200) -> Any:
+    """Return what an answer holds."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert body["success"] is True
+    assert body["error"] is None
+    return body["data"]
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is this error, and return what it says."""
+    body: dict[str, Any] = response.json()
+    assert (response.status_code, body["code"]) == (status, code), response.text
+    assert body["success"] is False
+    assert body["data"] == {}
+    assert body["error"]["code"] == body["code"]
+    assert body["error"]["message"] == body["message"]
+    return dict(body["error"])
+
+
+@dataclass
+class ServerProcess:
+    """A running ``muxi serve``."""
+
+    process: subprocess.Popen[str]
+    url: str
+    lines: list[str]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Tell it to stop and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(START_SECONDS)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return what it has logged."""
+        return [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+
+
+def write_formation(folder: Path, id: str = "test", **sections: Any) -> Path:
+    """Write a formation on SQLite with the keys of these tests."""
+    file = folder / f"{id}.yaml"
+    settings = {
+        "id": id,
+        "memory": {"persistent": {"provider": "sqlite", "connection_string": str(folder / "served.db")}},
+        "server": {"api_keys": {"admin_key": ADMIN_KEY, "client_key": [CLIENT_KEY]}},
+        **sections,
+    }
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@contextlib.contextmanager
+def running(
+    *files: Path, env: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
+) -> Iterator[ServerProcess]:
+    """Start ``muxi serve`` on a free port, and end it afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "muxi_identity.cli", "serve", *map(str, files), "--port", "0", *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **(env or {})},
+    )
+    lines: list[str] = []
+    arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            lines.append(line.rstrip("\n"))
+            arrived.put(line)
+        arrived.put(None)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        url = ""
+        while True:
+            line = arrived.get(timeout=START_SECONDS)
+            assert line is not None, f"the server ended: {lines}"
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            url = url or (found[0] if found else "")
+            if "Application startup complete" in line:
+                break
+        yield ServerProcess(process, url, lines)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def new_id() -> str:
+    """Return a formation's id that no other test has."""
+    return f"test-{secrets.token_hex(6)}"
