@@ -13,6 +13,7 @@ from muxi_identity.client.remote.naming import Named
 from muxi_identity.errors import InvalidRequestError
 
 MAX_CURSOR = 512
+MAX_SEGMENT = 256
 _NOBODY = "-"
 
 
@@ -51,7 +52,7 @@ class Ask:
 
 def segment(given: object) -> str:
     """Return ``given`` as one segment of a path; what can be no id becomes one that nothing has."""
-    if not isinstance(given, str) or not 0 < len(given) <= MAX_CURSOR or not is_storable(given):
+    if not isinstance(given, str) or not 0 < len(given) <= MAX_SEGMENT or not is_storable(given):
         return _NOBODY
     if given in (".", ".."):
         return _NOBODY  # which every library on the way takes for a place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from muxi_identity.identifiers import Form, PublicId, parse_reference, read_form
@@ -29,10 +29,14 @@ class InChannel:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A user or an identifier. Not shown: it may be a secret."""
+    """A user or an identifier. Not shown: it may be a secret.
+
+    ``headers`` name it alone; ``body`` does, with ``beside`` for headers.
+    """
 
     body: Any
     headers: dict[str, str]
+    beside: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return "Named(...)"
@@ -61,8 +65,10 @@ def name_identifier(given: object) -> Named:
         form = read_form(given.value, type=given.type, scope=given.scope)
         value = clean(form.text, limit=MAX_SECRET_BYTES)
         headers = _headers(value, form)
-        # A public id takes its type from the headers, where the server knows whether it may.
-        return Named(form.text if value.startswith("usr_") else _body(form), headers)
+        if not value.startswith("usr_"):
+            return Named(_body(form), headers)
+        # Whether a public id may stand for somebody in this channel the server knows.
+        return Named(form.text, headers, {name: each for name, each in headers.items() if name != USER})
     form = read_form(given)
     value = clean(form.text, limit=MAX_SECRET_BYTES)
     headers = _headers(value, form)

@@ -60,7 +60,7 @@ class People:
         if create:
             body["create_user"] = True
         # Harmless twice: no key, so that a server need not store its answer.
-        ask = Ask("POST", "/users/resolve", user=reference, body=body)
+        ask = Ask("POST", "/users/resolve", body=body, notes=reference.beside)
         return await self._transport.call(ask, ResolvedUser)
 
     async def create_user(self, user_id: str | None, caller: CallerLike) -> UserRecord:
@@ -131,7 +131,7 @@ class People:
         """Unlink an identifier from whoever has it."""
         named = name_identifier(identifier)
         body = {"identifier": named.body, "force": force, **_notes(caller)}
-        ask = Ask("POST", "/users/identifiers/unlink", user=named, body=body, admin=True, keyed=True)
+        ask = Ask("POST", "/users/identifiers/unlink", body=body, notes=named.beside, admin=True, keyed=True)
         return await self._transport.call(ask, UnlinkResult)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypedDict
 
 from fastapi import Path, Query
+from pydantic import WithJsonSchema
 
 from muxi_identity.errors import IdentityChangedError, MemoryNotFoundError, SecretRefusedError
 from muxi_identity.models import DeletedMemory, MemoryRecord, Synopsis
@@ -23,6 +24,7 @@ from muxi_identity.server.routes.shapes import (
     MemoryValue,
     Name,
     OpenBody,
+    QueryText,
     UserInPath,
     UserInQuery,
     or_me,
@@ -68,6 +70,14 @@ class MemoryBody(OpenBody):
     metadata: JsonObject | None = None
     shareable: Flag = False
     user_id: AnyIdentifier | None = None
+
+
+class MemoryQuery(Body):
+    """What to find, of which type, and how much of it."""
+
+    query: QueryText
+    type: MemoryType | None = None
+    limit: Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})] = 10
 
 
 class MemoryChange(Body):
@@ -151,6 +161,22 @@ async def add_memory(call: Calling, body: MemoryBody) -> Memory:
             shareable=body.shareable,
         )
     )
+
+
+@routes.add(
+    "POST",
+    "/memories/search",
+    access=Access.USER,
+    data=MemoryList,
+    user=True,
+    raises=NAMING,
+    body={"query": "peanuts"},
+    example={"memories": [_MEMORY], "count": 1, "next_cursor": None},
+)
+async def search_memories(call: Calling, body: MemoryQuery) -> MemoryList:
+    """Search what is known of a person, the best first, with the query in the body: an address lands in logs."""
+    found = await call.client.search_memories(await call.user(), body.query, type=body.type, limit=body.limit)
+    return {"memories": [_with_id(each) for each in found], "count": len(found), "next_cursor": None}
 
 
 @routes.add(

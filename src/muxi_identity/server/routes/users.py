@@ -15,7 +15,7 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.models import DeleteResult, UserPage, UserRecord
-from muxi_identity.server.call import Access
+from muxi_identity.server.call import REASON, SOURCE, Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Body, Cursor, Limit, Note, UserInPath
 
@@ -80,7 +80,7 @@ async def get_user(call: Calling, user_id: UserInPath) -> UserRecord:
 
     Asked for by the id of a user who was merged, it is the record of whom they were merged into, and says so.
     """
-    return await call.client.get_user(call.typed(user_id))
+    return await call.client.get_user(call.named(user_id))
 
 
 @routes.add(
@@ -102,4 +102,6 @@ async def delete_user(call: Calling, user_id: UserInPath, include_merged: bool =
 
     Where others were merged into them, `include_merged` must say that all of them go.
     """
-    return await call.client.delete_user(call.typed(user_id), include_merged=include_merged)
+    return await call.client.delete_user(
+        call.named(user_id), include_merged=include_merged, source=call.header(SOURCE), reason=call.header(REASON)
+    )
