@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from muxi_identity.arguments import MAX_QUERY, check_audience, check_message, check_session_id
+from muxi_identity.arguments import MAX_QUERY, check_audience, check_message, check_session_id, check_timeout
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.load import ContextLoader, Loaded
 from muxi_identity.context.sessions.rows import new_session_id
-from muxi_identity.conversation.deadline import Deadline, check_timeout
+from muxi_identity.conversation.deadline import Deadline
 from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
 from muxi_identity.conversation.streaming import Give, TurnStream

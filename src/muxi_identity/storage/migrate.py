@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,6 +23,9 @@ _LOCK_TIMEOUT = "10s"
 _STATEMENT_TIMEOUT = "300s"
 # Waiting for another process's migration is different: it ends.
 _WAIT_FOR_OTHERS = "600s"
+# Alembic keeps the migration under way in a global: of two threads that upgrade two databases one would run the
+# other's.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def _config() -> Config:
@@ -71,7 +75,8 @@ def upgrade(connection: Connection) -> None:
         logger.info("upgrading the schema from %s to %s", found, newest())
         config = _config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        with _ONE_AT_A_TIME:
+            command.upgrade(config, "head")
 
 
 def _known(revision: str | None) -> bool:

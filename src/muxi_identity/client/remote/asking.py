@@ -15,6 +15,7 @@ from muxi_identity.errors import InvalidRequestError
 MAX_CURSOR = 512
 MAX_SEGMENT = 256
 _NOBODY = "-"
+_PLACES = (".", "..")
 
 
 class CallerLike(Protocol):
@@ -54,8 +55,17 @@ def segment(given: object) -> str:
     """Return ``given`` as one segment of a path; what can be no id becomes one that nothing has."""
     if not isinstance(given, str) or not 0 < len(given) <= MAX_SEGMENT or not is_storable(given):
         return _NOBODY
-    if given in (".", ".."):
-        return _NOBODY  # which every library on the way takes for a place
+    return _NOBODY if given in _PLACES else quote(given, safe="")
+
+
+def own_segment(name: str, given: str) -> str:
+    """Return a text that its owner chose, checked already, as one segment of a path.
+
+    Raises:
+        InvalidRequestError: It is "." or "..", which proxies take for a way up, to another call.
+    """
+    if given in _PLACES:
+        raise InvalidRequestError(f"{name} cannot be {given!r} over HTTP: it would be taken for a part of the address.")
     return quote(given, safe="")
 
 

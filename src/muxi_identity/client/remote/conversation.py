@@ -6,7 +6,15 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from muxi_identity.arguments import MAX_QUERY, check_audience, check_count, check_message, check_session_id, check_text
+from muxi_identity.arguments import (
+    MAX_QUERY,
+    check_audience,
+    check_count,
+    check_message,
+    check_session_id,
+    check_text,
+    check_timeout,
+)
 from muxi_identity.client.remote.asking import Ask, CallerLike
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.client.remote.people import ME
@@ -131,7 +139,7 @@ class RemoteConversation:
     ) -> ChatReply:
         """Answer one message of whoever ``reference`` means."""
         body = _body(message, session_id, audience, timeout)
-        patience = timeout if isinstance(timeout, int | float) and 0 < timeout <= PATIENCE else PATIENCE
+        patience = PATIENCE if timeout is None else timeout
         ask = Ask("POST", "/chat", user=reference, body=body, keyed=True, patience=patience)
         return reply_of(await self._transport.call(ask, ReplyShape))
 
@@ -161,6 +169,7 @@ def _body(message: str, session_id: str | None, audience: str, timeout: float | 
     check_message(message)
     check_session_id(session_id)
     check_audience(audience)
+    check_timeout(timeout)
     return {"message": message, "session_id": session_id, "audience": audience, "timeout": timeout}
 
 

@@ -7,7 +7,7 @@ from types import EllipsisType
 from typing import Any, TypedDict
 
 from muxi_identity.arguments import MAX_KEY, check_flag, check_text, write_json
-from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, segment
+from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, own_segment, segment
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.client.remote.people import ME
 from muxi_identity.client.remote.transport import Transport
@@ -197,7 +197,7 @@ def _preference(key: object) -> str:
     text = check_text("key", key, MAX_KEY).strip()
     if not text.isprintable():
         raise InvalidRequestError(f"key must be a printable text of 1 to {MAX_KEY} characters.")
-    return f"{ME}/preferences/{segment(text)}"
+    return f"{ME}/preferences/{own_segment('key', text)}"
 
 
 def _checked_metadata(metadata: Any) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from muxi_identity.arguments import check_audience, check_named_session, read_messages, write_json
-from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, segment
+from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, own_segment
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.client.remote.transport import Transport
 from muxi_identity.errors import InvalidRequestError
@@ -58,7 +58,7 @@ class RemoteSessions:
     async def clear(self, reference: Named, session_id: str, caller: CallerLike) -> ClearResult:
         """Delete the messages and the context of one session."""
         check_named_session(session_id)
-        ask = Ask("DELETE", f"/memory/buffer/{segment(session_id)}", user=reference, keyed=True)
+        ask = Ask("DELETE", f"/memory/buffer/{own_segment('session_id', session_id)}", user=reference, keyed=True)
         return await self._transport.call(ask, ClearResult)
 
     async def clear_all(self, reference: Named, caller: CallerLike) -> ClearResult:
@@ -91,7 +91,7 @@ class RemoteSessions:
 
 def _path(session_id: object, below: str = "") -> str:
     check_named_session(session_id)
-    return f"/sessions/{segment(session_id)}{below}"
+    return f"/sessions/{own_segment('session_id', str(session_id))}{below}"
 
 
 def plain_messages(messages: object) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ async def list_memories(
     call: Calling,
     user_id: UserInQuery = None,
     query: Annotated[str | None, Query(description="Find by these words instead; the best first.")] = None,
-    type: Annotated[str | None, Query(max_length=64, description="Of this type alone.")] = None,
+    type: Annotated[str | None, Query(description="Of this type alone.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> MemoryList:
