@@ -12,6 +12,9 @@ import pytest
 import pytest_asyncio
 
 from muxi_identity import AsyncChannel, AsyncFormationClient, MuxiError, errors
+from muxi_identity.client import lifecycle
+from muxi_identity.storage import sharing
+from muxi_identity.storage.opening import make_database
 from tests.contract.parties import PARTIES, Calls, normal, parties
 from tests.contract.scenarios import SCENARIOS, Scenario
 
@@ -40,8 +43,13 @@ async def everybody(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[d
     def note(party: str, name: str, error: str | None) -> None:
         SEEN[party][name].add(error)
 
+    # Thousands of small writes: nobody pulls the plug, so nobody waits for the disk.
+    patch = pytest.MonkeyPatch()
+    for module in (lifecycle, sharing):
+        patch.setattr(module, "make_database", lambda config, durable=True: make_database(config, durable=False))
     async with parties(tmp_path_factory.mktemp("contract"), note) as opened:
         yield opened
+    patch.undo()
 
 
 async def wipe(calls: Calls) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, segment
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.client.remote.transport import Transport
-from muxi_identity.errors import EmbeddedOnlyError, InvalidRequestError
+from muxi_identity.errors import EmbeddedOnlyError, InvalidRequestError, TaskNotFoundError
 from muxi_identity.models import TaskPage, TaskRecord, TaskRun, TaskRunPage
 from muxi_identity.paging import check_limit
 
+T = TypeVar("T")
 _JOBS = "/scheduler/jobs"
 _STATUSES = (None, "active", "paused", "finished")
 
@@ -52,7 +53,7 @@ class RemoteTasks:
 
     async def get(self, task_id: str, reference: Named | None) -> TaskRecord:
         """Return a task."""
-        return await self._transport.call(Ask("GET", _path(task_id), user=reference, admin=True), TaskRecord)
+        return await self._of(task_id, Ask("GET", _path(task_id), user=reference, admin=True), TaskRecord)
 
     async def update(
         self,
@@ -68,7 +69,7 @@ class RemoteTasks:
         """Change what is not None."""
         body = {"message": message, **_times(cron, at, timezone)}
         ask = Ask("PUT", _path(task_id), user=reference, body=body, admin=True)
-        return await self._transport.call(ask, TaskRecord)
+        return await self._of(task_id, ask, TaskRecord)
 
     async def pause(self, task_id: str, reference: Named | None, caller: CallerLike) -> TaskRecord:
         """Let a task run no more until it is resumed."""
@@ -80,18 +81,27 @@ class RemoteTasks:
 
     async def delete(self, task_id: str, reference: Named | None, caller: CallerLike) -> None:
         """Delete a task with the history of its runs."""
-        await self._transport.call(Ask("DELETE", _path(task_id), user=reference, admin=True, keyed=True), _Deleted)
+        ask = Ask("DELETE", _path(task_id), user=reference, admin=True, keyed=True)
+        await self._of(task_id, ask, _Deleted)
 
     async def runs(self, task_id: str, reference: Named | None, *, limit: int, cursor: str | None) -> TaskRunPage:
         """Return a page of a task's runs, the newest first."""
         check_limit(limit)
         query = {"limit": limit, "cursor": checked_cursor(cursor, "list_task_runs")}
         ask = Ask("GET", f"{_path(task_id)}/runs", user=reference, query=query, admin=True)
-        return await self._transport.call(ask, TaskRunPage)
+        return await self._of(task_id, ask, TaskRunPage)
 
     async def _do(self, task_id: str, reference: Named | None, what: str) -> TaskRecord:
         ask = Ask("POST", f"{_path(task_id)}/{what}", user=reference, admin=True, keyed=True)
-        return await self._transport.call(ask, TaskRecord)
+        return await self._of(task_id, ask, TaskRecord)
+
+    async def _of(self, task_id: object, ask: Ask, kind: type[T]) -> T:
+        try:
+            return await self._transport.call(ask, kind)
+        except TaskNotFoundError as error:
+            # What can be no id is not sent as it is; the error names what was asked for.
+            error.details = {**error.details, "task_id": str(task_id)[:64]}
+            raise
 
 
 class RemoteWorker:
