@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypedDict
 
 import aiohttp
@@ -149,7 +149,7 @@ class RemoteTurn:
             await self._transport.pause(attempt, outcome.wait)
             attempt += 1
 
-    async def _attempt(self, headers: Mapping[str, str], body: Sealed) -> Outcome:
+    async def _attempt(self, headers: Sealed[dict[str, str]], body: Sealed[bytes | None]) -> Outcome:
         """Send the request; what comes is read until there is a first event, or an answer that is no stream."""
         place = self._transport.place
         try:

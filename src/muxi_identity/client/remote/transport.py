@@ -8,7 +8,6 @@ import json
 import random
 import secrets
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
@@ -129,7 +128,9 @@ class Transport:
         longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
         await asyncio.sleep((wait or 0.0) + random.uniform(0, longest))  # noqa: S311 - a pause is no secret
 
-    async def _attempt(self, ask: Ask, headers: Mapping[str, str], body: Sealed, kind: Any) -> Outcome:
+    async def _attempt(
+        self, ask: Ask, headers: Sealed[dict[str, str]], body: Sealed[bytes | None], kind: Any
+    ) -> Outcome:
         try:
             async with asyncio.timeout(self.place.timeout + ask.patience):
                 async with self._open(ask, headers, body) as response:
@@ -141,21 +142,21 @@ class Transport:
             error = self.unavailable(describe(failure))
         return Outcome(error=error, again=True)
 
-    def _open(self, ask: Ask, headers: Mapping[str, str], body: Sealed) -> Any:
+    def _open(self, ask: Ask, headers: Sealed[dict[str, str]], body: Sealed[bytes | None]) -> Any:
         return self._session.request(
             ask.method,
             self.address(ask),
-            headers=headers,
+            headers=headers.content,
             data=body.content,
             allow_redirects=False,
         )
 
-    def open(self, ask: Ask, headers: Mapping[str, str], body: Sealed, silence: float) -> Any:
+    def open(self, ask: Ask, headers: Sealed[dict[str, str]], body: Sealed[bytes | None], silence: float) -> Any:
         """Begin a call whose answer comes in pieces; no more than ``silence`` seconds may lie between two of them."""
         return self._session.request(
             ask.method,
             self.address(ask),
-            headers={**headers, "Accept": EVENTS},
+            headers={**headers.content, "Accept": EVENTS},
             data=body.content,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.place.timeout, sock_read=silence),
@@ -193,7 +194,7 @@ class Transport:
 
     # What is sent
 
-    def headers(self, ask: Ask) -> dict[str, str]:
+    def headers(self, ask: Ask) -> Sealed[dict[str, str]]:
         """Return the headers of a call, the same for each attempt at it.
 
         Raises:
@@ -216,7 +217,7 @@ class Transport:
         for name, note in (("X-Muxi-Actor", place.actor), *ask.notes.items()):
             if note is not None:
                 headers[name] = _header(name, note)
-        return headers
+        return Sealed(headers)
 
     def address(self, ask: Ask) -> URL:
         """Return where a call goes; its path is percent-encoded already."""
@@ -225,19 +226,19 @@ class Transport:
         return url.with_query(query) if query else url
 
 
-class Sealed:
-    """A body that no traceback shows: it may hold a credential, and what people said."""
+class Sealed(Generic[T]):
+    """Headers or a body that no traceback shows: they hold keys, credentials, and what people said."""
 
     __slots__ = ("content",)
 
-    def __init__(self, content: bytes | None) -> None:
+    def __init__(self, content: T) -> None:
         self.content = content
 
     def __repr__(self) -> str:
         return "Sealed(...)"
 
 
-def encode(body: Any) -> Sealed:
+def encode(body: Any) -> Sealed[bytes | None]:
     """Return a body as JSON.
 
     Raises:
