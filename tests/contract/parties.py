@@ -101,9 +101,9 @@ def type_name(error: BaseException) -> str:
 class Served:
     """Formations behind a real server on the loopback address, on a thread of its own."""
 
-    def __init__(self, *configs: FormationConfig, **options: Any) -> None:
+    def __init__(self, *configs: FormationConfig, port: int = 0, **options: Any) -> None:
         self.app = create_app([with_keys(config) for config in configs], run_tasks=False, **options)
-        self._socket = bind("127.0.0.1", 0)
+        self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.server = FormationServer(self.app, host="127.0.0.1", port=0)
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -127,8 +127,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(*configs: FormationConfig, **options: Any) -> Iterator[Served]:
-    with Served(*configs, **options) as place:
+def served(*configs: FormationConfig, port: int = 0, **options: Any) -> Iterator[Served]:
+    with Served(*configs, port=port, **options) as place:
         yield place
 
 

@@ -320,9 +320,10 @@ class RemoteLifecycle(OnOneLoop[RemoteFormation]):
         await formation.close()
 
     def _forget(self, formation: RemoteFormation, *, forked: bool) -> None:
-        super()._forget(formation, forked=forked)
-        if not forked:
-            formation.let_go()
+        if forked:
+            super()._forget(formation, forked=forked)
+        else:
+            formation.let_go()  # its sockets close when they are collected
 
 
 def _after_fork() -> None:
