@@ -250,6 +250,7 @@ def test_one_loop_after_the_other(database_config: FormationConfig) -> None:
         asyncio.run(client.close())
         with pytest.raises(ClientClosedError):
             asyncio.run(ask())
+        gc.collect()
 
 
 async def test_two_loops_at_once_are_refused(database_config: FormationConfig) -> None:
