@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from benchmarks.blocks import compare, timed
 from benchmarks.floors import rows
@@ -114,7 +114,9 @@ async def _remembering(place: Place, number: int, size: int) -> tuple[Given, int
         if connection.execute(select(memories.c.pk).where(theirs).limit(1)).first() is not None:
             return int(owner)
         through = connection.execute(
-            select(identifiers.c.pk).where(identifiers.c.formation_id == formation_id, identifiers.c.user_pk == owner)
+            select(func.min(identifiers.c.pk)).where(
+                identifiers.c.formation_id == formation_id, identifiers.c.user_pk == owner
+            )
         ).scalar_one()
         made = _memories(place, connection, size, int(owner), int(through))
         while batch := list(itertools.islice(made, _BATCH)):

@@ -157,6 +157,13 @@ def _check_merges(tables: Tables) -> None:
     by_ledger = {row["secondary_pk"]: row["primary_pk"] for row in standing}
     by_parent = {row["pk"]: row["parent_pk"] for row in tables["users"] if row["parent_pk"] is not None}
     assert by_ledger == by_parent, "the ledger and the parents do not agree"
+    users = {row["pk"] for row in tables["users"]}
+    apart = {frozenset({row["one_pk"], row["other_pk"]}) for row in tables["separations"]}
+    for row in tables["separations"]:
+        assert {row["one_pk"], row["other_pk"]} <= users, f"of somebody who is gone: {row}"
+    for row in tables["merges"]:
+        if row["undone_at"] is not None:
+            assert frozenset({row["primary_pk"], row["secondary_pk"]}) in apart, f"undone and not remembered: {row}"
 
 
 def _check_history(tables: Tables) -> None:
@@ -173,3 +180,6 @@ def _check_history(tables: Tables) -> None:
     merged = Counter(row["merge_id"] for row in events(tables, "user:merge"))
     for merge in tables["merges"]:
         assert merged[merge["merge_id"]] == 1, f"merge events of {merge}"
+    undone = Counter(row["merge_id"] for row in events(tables, "user:unmerge"))
+    for merge in tables["merges"]:
+        assert undone[merge["merge_id"]] == (merge["undone_at"] is not None), f"unmerge events of {merge}"

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
 from muxi_identity.secret import Secret, SecretSources
 from muxi_identity.server_config import ServerConfig, read_server
-from muxi_identity.settings import Section, read_yaml
+from muxi_identity.settings import Section, is_url, read_yaml
+from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
 __all__ = [
     "CacheConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "Secret",
     "ServerConfig",
     "SessionConfig",
+    "WebhookConfig",
     "WorkingConfig",
 ]
 
@@ -117,6 +119,7 @@ class FormationConfig:
     working: WorkingConfig = WorkingConfig()
     model: ModelConfig = ModelConfig()
     server: ServerConfig = field(default_factory=ServerConfig)
+    webhooks: tuple[WebhookConfig, ...] = ()
     secret_key: Secret | None = None
     credential_keys: tuple[Secret, ...] = ()
     """Newest first: the first encrypts, all decrypt."""
@@ -153,7 +156,7 @@ class FormationConfig:
             ConfigurationError: a key or a secret that it names is missing or wrong.
         """
         sources = SecretSources(base.absolute() if base else None)
-        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm", "server"))
+        top = Section(name, "", mapping, sources, ("id", "memory", "identity", "llm", "webhooks", "server"))
         memory = top.section("memory", "persistent", "working", "session")
         session = memory.section("session", "max_messages", "idle_timeout")
         working = memory.section("working", "ttl", "max_items")
@@ -190,6 +193,7 @@ class FormationConfig:
                 )
             ),
             server=read_server(top),
+            webhooks=read_webhooks(top),
             secret_key=None if secret_key is None else Secret(secret_key),
             credential_keys=_credential_keys(top, sources),
         )
@@ -233,7 +237,7 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     if provider != "sqlite":
         if scheme not in ("postgres", "postgresql") or not separator:
             section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
-        if not _is_url(text):
+        if not is_url(text):
             section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
         return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"))
     if scheme in ("postgres", "postgresql") and separator:
@@ -251,14 +255,6 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     if home:
         return DatabaseConfig("sqlite", path=Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE)
     return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
-
-
-def _is_url(text: str) -> bool:
-    try:
-        # The port is parsed when asked for; its error would quote what may be a password.
-        return text.isprintable() and " " not in text and urlsplit(text).port != 0
-    except ValueError:
-        return False
 
 
 def _identity(section: Section) -> IdentityConfig:

@@ -17,7 +17,9 @@
     │   ├── MemoryNotFoundError         MEMORY_NOT_FOUND
     │   ├── PreferenceNotFoundError     PREFERENCE_NOT_FOUND
     │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
-    │   └── TaskNotFoundError           TASK_NOT_FOUND
+    │   ├── TaskNotFoundError           TASK_NOT_FOUND
+    │   ├── EventNotFoundError          EVENT_NOT_FOUND
+    │   └── MergeNotFoundError          MERGE_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -32,6 +34,8 @@
     │   ├── UnauthorizedError           UNAUTHORIZED
     │   └── ForbiddenError              FORBIDDEN
     ├── RateLimitedError                RATE_LIMITED       (retryable)
+    │   └── LinkCodeLimitError          LINK_CODE_LIMITED  (retryable)
+    ├── LinkCodeError                   LINK_CODE_INVALID
     ├── CredentialUnreadableError       CREDENTIAL_UNREADABLE
     ├── ModelError                      MODEL_FAILED
     │   └── ModelUnavailableError       MODEL_UNAVAILABLE  (retryable)
@@ -171,6 +175,18 @@ class TaskNotFoundError(NotFoundError):
     code = "TASK_NOT_FOUND"
 
 
+class EventNotFoundError(NotFoundError):
+    """No webhook has given that event up."""
+
+    code = "EVENT_NOT_FOUND"
+
+
+class MergeNotFoundError(NotFoundError):
+    """No merge has that id, or one of the users that it joined was deleted."""
+
+    code = "MERGE_NOT_FOUND"
+
+
 class ConflictError(MuxiError):
     """The request contradicts what is stored; nothing was written."""
 
@@ -266,6 +282,18 @@ class RateLimitedError(MuxiError):
     code = "RATE_LIMITED"
     retryable = True
     retry_after: int
+
+
+class LinkCodeLimitError(RateLimitedError):
+    """Too many wrong link codes were typed; ``retry_after`` says for how many seconds none is taken."""
+
+    code = "LINK_CODE_LIMITED"
+
+
+class LinkCodeError(MuxiError):
+    """The link code joins nothing: unknown, expired, used or void; which, is not told. Ask for a new one."""
+
+    code = "LINK_CODE_INVALID"
 
 
 class CredentialUnreadableError(MuxiError):

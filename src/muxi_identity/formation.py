@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, select
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
+from muxi_identity.context.export.service import Exports
 from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
@@ -22,25 +23,34 @@ from muxi_identity.context.tasks.service import Tasks
 from muxi_identity.context.working.service import WorkingMemory
 from muxi_identity.conversation.chat import Conversation
 from muxi_identity.conversation.choosing import configured_responder
+from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.model import ModelResponder
 from muxi_identity.conversation.recording import Recorder
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.conversation.worker import TaskWorker
 from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNotFoundError
+from muxi_identity.events.callbacks import Callbacks, OnEvent
+from muxi_identity.events.delivery import Deliveries, subscription_of
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
 from muxi_identity.identity import audit, people
 from muxi_identity.identity.associating import Associator
-from muxi_identity.identity.cache import Hit, IdentityCache, shared_cache
+from muxi_identity.identity.cache import IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.curating import Curator
+from muxi_identity.identity.deciding import OnConflict
+from muxi_identity.identity.erasing import count_what_goes, delete_user
 from muxi_identity.identity.keys import BucketKey, key_beside
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.identity.link_codes import LinkCodes
 from muxi_identity.identity.lookup import Lookup, Reference
+from muxi_identity.identity.naming import member_now
 from muxi_identity.identity.resolving import Resolver
 from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
+from muxi_identity.identity.subscriptions import Subscriptions
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
 from muxi_identity.models import (
     DeleteResult,
+    EventPayload,
     IdentifierRecord,
     LinkResult,
     ResolvedUser,
@@ -72,12 +82,14 @@ class Formation:
         memory_ranker: MemoryRanker | None = None,
         clock: Clock = SYSTEM_CLOCK,
         owns_database: bool = True,
+        on_event: OnEvent | None = None,
     ) -> None:
         self.config = config
         self.database = database
         self._owns_database = owns_database  # a shared one is open already, and others go on with it
         self._rules = config.identity.rules
         self._clock = clock
+        self._callbacks = None if on_event is None else Callbacks(on_event)
         self._memory_ranker = memory_ranker
         self._given_responder = responder
         self._own_responder: Responder | None = None
@@ -90,6 +102,9 @@ class Formation:
         self.credentials: Credentials
         self.tasks: Tasks
         self.synopses: Synopses
+        self.exports: Exports
+        self.link_codes: LinkCodes
+        self.events: Deliveries
         self.loader: ContextLoader
         self.recorder: Recorder
         self.conversation: Conversation
@@ -101,6 +116,7 @@ class Formation:
         self._runner: Runner
         self._resolver: Resolver
         self._associator: Associator
+        self.curator: Curator
 
     # Opening and closing
 
@@ -137,10 +153,21 @@ class Formation:
             SqlitePoll(database, config.id, self.cache) if isinstance(database, SqliteDatabase) else OneProcess()
         )
         self._runner = Runner(
-            database, config.id, self.cache, self._bucket, self._rules, config.identity.match, self._clock
+            database,
+            config.id,
+            self.cache,
+            self._bucket,
+            self._rules,
+            config.identity.match,
+            self._clock,
+            subscriptions=Subscriptions(
+                [subscription_of(each) for each in config.webhooks], heard=self._callbacks is not None
+            ),
+            committed=self._tell,
         )
         self._resolver = Resolver(self._runner, self._lookup)
         self._associator = Associator(self._runner, self._resolver)
+        self.curator = Curator(self._runner, self._resolver)
         access = Access(self._runner, self._resolver)
         self.sessions = Sessions(access, config)
         self.buffers = Buffers(access)
@@ -155,8 +182,18 @@ class Formation:
         self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
-        self.conversation = Conversation(access, config, responder, self.loader, self.credentials)
+        self.exports = Exports(access)
+        self.link_codes = LinkCodes(self._runner, self._resolver)
+        self.events = Deliveries(self._runner, config.webhooks)
+        self.conversation = Conversation(
+            access, config, responder, self.loader, self.credentials, Commands(self.link_codes, config)
+        )
         self.worker = TaskWorker(self._runner, partial(self.conversation.chat, continued=False))
+
+    def _tell(self, events: Sequence[EventPayload]) -> None:
+        self.events.wake()
+        if self._callbacks is not None:
+            self._callbacks.tell(events)
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -190,7 +227,10 @@ class Formation:
         """Stop running tasks, let what else was begun end, and close the connections."""
         await self.worker.stop()
         await self.conversation.close()
+        await self.events.stop()
         await self._runner.finish()
+        if self._callbacks is not None:
+            await self._callbacks.stop()
         if isinstance(self._own_responder, ModelResponder):
             await self._own_responder.aclose()
         await self._coherence.stop()
@@ -278,8 +318,13 @@ class Formation:
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
         hit = await self._resolver.existing(reference)
-        merged = isinstance(reference, PublicId) and hit.member_pk != hit.root_pk
-        return await self._runner.read(lambda tx: people.get_user(tx, _root_now(tx, hit), asked_by_merged_id=merged))
+
+        def work(tx: Transaction) -> UserRecord:
+            member = member_now(tx, hit)
+            merged = isinstance(reference, PublicId) and member.pk != member.root_pk
+            return people.get_user(tx, member.root_pk, asked_by_merged_id=merged)
+
+        return await self._runner.read(work)
 
     async def list_users(self, limit: int, cursor: str | None) -> UserPage:
         """Return a page of people, oldest first.
@@ -297,17 +342,19 @@ class Formation:
         """
         return await self._runner.read(lambda tx: audit.list_events(tx, limit, cursor))
 
-    async def delete_user(self, reference: Reference, *, include_merged: bool, caller: Caller) -> DeleteResult:
-        """Delete a person with everything that is theirs.
+    async def delete_user(
+        self, reference: Reference, *, include_merged: bool, caller: Caller, dry_run: bool = False
+    ) -> DeleteResult:
+        """Delete a person with everything that is theirs; in a dry run, only say what would go.
 
         Raises:
             UserNotFoundError: Nobody.
-            MergeConflictError: Others are merged into it and ``include_merged`` is false.
+            MergeConflictError: Others are merged into it and ``include_merged`` is false (not in a dry run).
         """
         hit = await self._resolver.existing(reference)
-        return await self._runner.change(
-            lambda tx: people.delete_user(tx, _root_now(tx, hit), include_merged=include_merged), caller
-        )
+        if dry_run:
+            return await self._runner.read(lambda tx: count_what_goes(tx, hit))
+        return await self._runner.change(lambda tx: delete_user(tx, hit, include_merged=include_merged), caller)
 
     async def identifiers_of(self, reference: Reference) -> list[IdentifierRecord]:
         """Return a person's identifiers in linking order.
@@ -317,7 +364,7 @@ class Formation:
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
         hit = await self._resolver.existing(reference)
-        return await self._runner.read(lambda tx: people.identifiers_of(tx, _root_now(tx, hit)))
+        return await self._runner.read(lambda tx: people.identifiers_of(tx, member_now(tx, hit).root_pk))
 
     # Linking
 
@@ -359,10 +406,3 @@ class Formation:
         """
         parsed = parse_identifier(identifier, self._rules)
         return await self._runner.change(lambda tx: unlink(tx, parsed, force=force), caller)
-
-
-def _root_now(tx: Transaction, hit: Hit) -> int:
-    member = tx.find_member(hit.public_id)
-    if member is None:
-        raise UserNotFoundError("The user was deleted.")
-    return member.root_pk

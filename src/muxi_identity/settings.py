@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -47,12 +48,29 @@ class Section:
         path = f"{self._path}.{key}" if self._path else key
         return Section(self._file, path, self._values.get(key), self._sources, known)
 
+    def sections(self, key: str, *known: str) -> list[Section]:
+        """Go down to each mapping of the list under ``key``; an absent one is empty."""
+        values = self._values.get(key)
+        if values is None:
+            return []
+        if not isinstance(values, list | tuple):
+            self.fail(key, "expected a list of mappings")
+        path = f"{self._path}.{key}" if self._path else key
+        return [
+            Section(self._file, f"{path}[{number}]", {} if each is None else each, self._sources, known)
+            for number, each in enumerate(values)
+        ]
+
     def names(self) -> list[str]:
         """Return the keys of a section whose keys are free."""
         for key in self._values:
             if not isinstance(key, str):
                 self.fail(str(key), "expected a name; put it in quotes")
         return list(self._values)
+
+    def has(self, key: str) -> bool:
+        """Tell whether the key is there."""
+        return key in self._values
 
     def text(self, key: str, default: str) -> str:
         """Return text with its secrets filled in."""
@@ -157,6 +175,15 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError):
         problem = "not valid YAML: expected UTF-8 text with keys and values"
     raise ConfigurationError(f"{path}: {where}{problem}", file=str(path), key=None)
+
+
+def is_url(text: str) -> bool:
+    """Tell whether ``text`` can be an address."""
+    try:
+        # The port is parsed when asked for; its error would quote what may be a password.
+        return text.isprintable() and " " not in text and urlsplit(text).port != 0
+    except ValueError:
+        return False
 
 
 def _printable(key: str) -> str:

@@ -56,9 +56,14 @@ class EngineCalls:
     async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> Any:
         return await self._f.list_users(limit, cursor)
 
-    async def delete_user(self, user_id: Any, *, include_merged: bool = False, **notes: Any) -> Any:
+    async def delete_user(
+        self, user_id: Any, *, include_merged: bool = False, dry_run: bool = False, **notes: Any
+    ) -> Any:
         checked_flag("include_merged", include_merged)
-        return await self._f.delete_user(self._f.parse(user_id), include_merged=include_merged, caller=by(**notes))
+        checked_flag("dry_run", dry_run)
+        return await self._f.delete_user(
+            self._f.parse(user_id), include_merged=include_merged, dry_run=dry_run, caller=by(**notes)
+        )
 
     async def get_user_identifiers(self, user_id: Any, *, detailed: bool = False) -> Any:
         records = await self._f.identifiers_of(self._who(user_id))
@@ -244,3 +249,46 @@ class EngineCalls:
 
     async def list_task_runs(self, task_id: Any, user_id: Any = None, *, limit: int = 50, cursor: Any = None) -> Any:
         return await self._f.tasks.runs(task_id, self._whose(user_id), limit=limit, cursor=cursor)
+
+    async def merge_users(self, primary: Any, secondary: Any, *, dry_run: bool = False, **notes: Any) -> Any:
+        checked_flag("dry_run", dry_run)
+        both = self._who(primary), self._who(secondary)
+        return await self._f.curator.merge(*both, dry_run=dry_run, caller=by(**notes))
+
+    async def unmerge_users(self, merge_id: Any, *, dry_run: bool = False, **notes: Any) -> Any:
+        checked_flag("dry_run", dry_run)
+        return await self._f.curator.unmerge(merge_id, dry_run=dry_run, caller=by(**notes))
+
+    async def split_user(self, user_id: Any, identifiers: Any, *, dry_run: bool = False, **notes: Any) -> Any:
+        checked_flag("dry_run", dry_run)
+        return await self._f.curator.split(self._who(user_id), identifiers, dry_run=dry_run, caller=by(**notes))
+
+    async def replace_identifier(self, old: Any, new: Any, *, verified: bool = False, **notes: Any) -> Any:
+        checked_flag("verified", verified)
+        return await self._f.curator.replace(old, new, secrets=False, verified=verified, caller=by(**notes))
+
+    async def rotate_identifier(self, old: Any, new: Any, **notes: Any) -> Any:
+        return await self._f.curator.replace(old, new, secrets=True, verified=False, caller=by(**notes))
+
+    async def get_user_history(self, user_id: Any, *, limit: int = 50, cursor: Any = None) -> Any:
+        return await self._f.curator.history(self._who(user_id), limit, cursor)
+
+    async def explain(self, a: Any, b: Any) -> Any:
+        return await self._f.curator.explain(self._who(a), self._who(b))
+
+    async def export_user(self, user_id: Any) -> Any:
+        return await self._f.exports.export(self._who(user_id))
+
+    async def create_link_code(self, user_id: Any) -> Any:
+        return await self._f.link_codes.create(self._who(user_id), by("link_code"))
+
+    async def redeem_link_code(self, code: Any, user_id: Any, *, confirm: bool = False) -> Any:
+        who = self._who(user_id)
+        checked_flag("confirm", confirm)
+        return await self._f.link_codes.redeem(who, code, confirm=confirm, caller=by("link_code"))
+
+    async def list_dead_events(self, *, limit: int = 50, cursor: Any = None) -> Any:
+        return await self._f.events.list_dead(limit, cursor)
+
+    async def retry_dead_event(self, event_id: Any) -> Any:
+        return await self._f.events.retry_dead(event_id, by())

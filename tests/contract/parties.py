@@ -145,7 +145,7 @@ async def parties(folder: Path, note: Callable[[str, str, str | None], None]) ->
                 "memory": {"persistent": {"provider": "sqlite", "connection_string": str(place / "muxi.db")}},
                 "identity": {
                     "max_identifiers_per_user": 5,
-                    "types": {"pat": {"secret": True}},
+                    "types": {"pat": {"secret": True}, "rare": {"max_per_user": 1}},
                     "refuse": {"add": ["refused"]},
                 },
             },
@@ -177,7 +177,7 @@ async def parties(folder: Path, note: Callable[[str, str, str | None], None]) ->
             await asyncio.to_thread(remote_blocking.close)
 
 
-_ID = re.compile(r"\b(usr|mem|ses|tsk|cred|crd|req|run|mrg)_[A-Za-z0-9]{12,}\b")
+_ID = re.compile(r"\b(usr|mem|evt|ses|tsk|cred|crd|req|run|mrg)_[A-Za-z0-9]{12,}\b")
 _TIME = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _CURSOR = re.compile(r'"[A-Za-z0-9_-]{42,44}=*"')
 

@@ -166,6 +166,8 @@ async def deleting_users(c: Calls) -> Any:
     return [
         await outcome(c.delete_user(ALICE)),
         await outcome(c.delete_user(ALICE, include_merged="yes")),
+        await outcome(c.delete_user(ALICE, dry_run="yes")),
+        await c.delete_user(ALICE, include_merged=True, dry_run=True),
         await outcome(c.delete_user(ALICE, include_merged=True, source="console", reason="she asked; naïve")),
         await outcome(c.delete_user(ALICE)),
         await naming(c.delete_user, ambiguous=number),
@@ -652,4 +654,182 @@ async def tasks(c: Calls) -> Any:
         await outcome(c.list_task_runs(one, cursor="made up")),
         await c.delete_task(one, ALICE),
         await outcome(c.delete_task(one)),
+    ]
+
+
+# One person or two
+
+
+@scenario
+async def merging(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    await c.associate_user_identifiers(["bob@email.com", "bob"])
+    await c.set_preference(CHAT, "language", "de")
+    await c.set_preference("bob", "language", "en")
+    preview = await c.merge_users(ALICE, "bob", dry_run=True)
+    merged = await c.merge_users(ALICE, ("bob@email.com", "email"), reason="for a reason,\non two lines", source="s")
+    undo = merged["merge_id"]
+    await c.associate_user_identifiers(["d", "e", "f", "g"])
+    return [
+        preview,
+        merged,
+        await c.merge_users(ALICE, "bob"),
+        await c.get_preferences("bob"),
+        await outcome(c.merge_users(ALICE, CHAT)),
+        await outcome(c.merge_users(ALICE, "d")),
+        await outcome(c.merge_users(ALICE, "bob", dry_run="yes")),
+        await outcome(c.merge_users(ALICE, "bob", source=5)),
+        await naming(lambda who: c.merge_users(ALICE, who), ambiguous=number),
+        await naming(lambda who: c.merge_users(who, ALICE), ambiguous=number),
+        await c.unmerge_users(undo, dry_run=True),
+        await c.unmerge_users(undo, reason="r", source="s"),
+        await c.unmerge_users(undo),
+        await c.get_preferences("bob"),
+        [await outcome(c.unmerge_users(each)) for each in ("mrg_none", "", None, 5, "a/b", "x" * 65)],
+        await outcome(c.unmerge_users("mrg_none", dry_run="yes")),
+        await c.explain(ALICE, "bob"),
+        await c.explain(ALICE, CHAT),
+        await naming(lambda who: c.explain(ALICE, who), ambiguous=number),
+        await naming(lambda who: c.explain(who, ALICE), ambiguous=number),
+    ]
+
+
+@scenario
+async def splitting(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    await c.resolve_user("bob", create_user=True)
+    await c.chat("My budget is $5,000", SLACK)
+    return [
+        await c.split_user(ALICE, [SLACK], dry_run=True),
+        await c.split_user(ALICE, [SLACK], reason="r", source="s"),
+        await outcome(c.split_user(ALICE, [ALICE, CHAT])),
+        await outcome(c.split_user(ALICE, ["bob"])),
+        await outcome(c.split_user(ALICE, [CHAT], dry_run="yes")),
+        await outcome(c.split_user(ALICE, [CHAT], reason=5)),
+        [await outcome(c.split_user(ALICE, each)) for each in ([], None, "text", ["x"] * 1_001)],
+        await naming(lambda who: c.split_user(ALICE, [who]), ambiguous=number),
+        await naming(lambda who: c.split_user(who, [CHAT]), ambiguous=number),
+    ]
+
+
+@scenario
+async def succession(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    old, new = KEY + "old", KEY + "new"
+    await c.associate_user_identifiers([(old, "api_key")], ALICE)
+    await c.resolve_user("bob", create_user=True)
+    return [
+        await c.replace_identifier(SLACK, "W1", verified=True, reason="moved", source="s"),
+        await c.replace_identifier(SLACK, "W1"),
+        await outcome(c.replace_identifier(CHAT, "bob")),
+        await outcome(c.replace_identifier(CHAT, CHAT)),
+        await outcome(c.replace_identifier((old, "api_key"), (new, "api_key"))),
+        await outcome(c.replace_identifier(CHAT, "x", verified="yes")),
+        await outcome(c.replace_identifier(CHAT, "x", source=5)),
+        await naming(lambda who: c.replace_identifier(who, "x"), ambiguous=number),
+        await naming(lambda who: c.replace_identifier(CHAT, who)),
+        await c.rotate_identifier(old, (new, "api_key"), reason="leaked"),
+        await c.rotate_identifier(old, (new, "api_key")),
+        await outcome(c.rotate_identifier((new, "api_key"), (new, "api_key"))),
+        await outcome(c.rotate_identifier((new, "api_key"), (old, "api_key"))),
+        await outcome(c.rotate_identifier(CHAT, "x")),
+        await naming(lambda who: c.rotate_identifier(who, (new + "er", "api_key")), ambiguous=number),
+        await naming(lambda who: c.rotate_identifier((new, "api_key"), who)),
+    ]
+
+
+@scenario
+async def limits_and_owners(c: Calls) -> Any:
+    await c.associate_user_identifiers([ALICE, ("A1", "crm")])
+    await c.associate_user_identifiers([("A2", "crm"), (KEY + "bob", "api_key"), ("only", "crm")])
+    await c.associate_user_identifiers([(KEY + "alice", "api_key"), ("R0", "rare")], ALICE)
+    return [
+        await outcome(c.rotate_identifier((KEY + "alice", "api_key"), (KEY + "bob", "api_key"))),
+        await outcome(c.replace_identifier((ALICE, "email"), ("R1", "rare"))),
+        await outcome(c.replace_identifier(("A1", "crm"), ("R2", "rare"))),
+    ]
+
+
+@scenario
+async def histories(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    await c.unlink_user_identifier(SLACK, source="console", reason="moved\naway")
+    page = await c.get_user_history(ALICE, limit=2)
+    return [
+        unsigned(page),
+        unsigned(await c.get_user_history(ALICE, limit=2, cursor=page["next_cursor"])),
+        [await outcome(c.get_user_history(ALICE, limit=limit)) for limit in (0, 501, True)],
+        await outcome(c.get_user_history(ALICE, cursor="made up")),
+        await naming(c.get_user_history, ambiguous=number),
+    ]
+
+
+def unsigned(page: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of history without who acted: a server knows them by their key."""
+    assert all(event["actor"] in ("embedded", "admin", "client") for event in page["events"])
+    return {**page, "events": [{**event, "actor": None} for event in page["events"]]}
+
+
+@scenario
+async def exporting(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    await c.chat("My budget is $5,000", CHAT)
+    await c.set_preference(SLACK, "n", 2**70)
+    await c.set_credential(CHAT, "github", TOKEN)
+    await c.schedule_task(CHAT, "Hi", at="2999-01-01T09:00")
+    archive = await c.export_user(ALICE)
+    return [
+        {**archive, "history": [{**each, "actor": None} for each in archive["history"]]},
+        await naming(c.export_user, ambiguous=number),
+    ]
+
+
+@scenario
+async def link_codes(c: Calls) -> Any:
+    number = await two_of_a_kind(c)
+    await linked(c)
+    asked = await c.create_link_code(("W7", "slack"))
+    await c.associate_user_identifiers([f"full{n}" for n in range(5)])
+    full = await c.create_link_code("full0")
+    return [
+        [len(asked["code"]), asked.keys() == {"code", "expires_at"}],
+        await c.redeem_link_code(asked["code"], ALICE),
+        await outcome(c.redeem_link_code(asked["code"], ALICE, confirm="yes")),
+        await outcome(c.redeem_link_code(asked["code"], ("W7", "slack"), confirm=True)),
+        await c.redeem_link_code(asked["code"].lower(), ALICE, confirm=True),
+        await outcome(c.redeem_link_code(full["code"], ALICE, confirm=True)),
+        [await outcome(c.redeem_link_code(code, "guesser")) for code in (None, 5, b"x")],
+        [
+            without_seconds(await outcome(c.redeem_link_code(code, "guesser")))
+            for code in ("", "A", "\0", "x" * 99, "B", "C")
+        ],
+        await outcome(c.redeem_link_code("ABCD-EFGH", (await c.resolve_user(ALICE))["muxi_user_id"])),
+        await naming(lambda who: c.redeem_link_code("ABCD-EFGH", who), ambiguous=number),
+        await outcome(c.create_link_code((await c.resolve_user(ALICE))["muxi_user_id"])),
+        await naming(lambda who: made(c.create_link_code(who)), ambiguous=number),
+    ]
+
+
+async def made(asking: Awaitable[dict[str, Any]]) -> bool:
+    return bool((await asking)["code"])
+
+
+def without_seconds(error: MuxiError) -> Any:
+    """Return an error without how long it will last: that goes down while the scenario runs."""
+    details = {name: value for name, value in error.details.items() if name != "retry_after"}
+    return [type(error).__name__, error.code, sorted(error.details), details]
+
+
+@scenario
+async def dead_events(c: Calls) -> Any:
+    return [
+        await c.list_dead_events(),
+        [await outcome(c.list_dead_events(limit=limit)) for limit in (0, 501)],
+        await outcome(c.list_dead_events(cursor="made up")),
+        [await outcome(c.retry_dead_event(each)) for each in ("evt_none", "", "a/b", "..")],
     ]

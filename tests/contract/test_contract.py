@@ -29,7 +29,9 @@ ELSEWHERE = {
     "ephemeral": "makes an embedded formation",
     "formation_id": "no call",
     "get_credential_secret": "embedded only",
+    "deliver_events": "embedded only",
     "run_due_tasks": "embedded only",
+    "run_events": "embedded only",
     "run_tasks": "embedded only",
 }
 # A race, a broken installation or a full disk: other tests bring these about, in every kind of client.

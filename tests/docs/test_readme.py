@@ -285,7 +285,7 @@ def configuration_keys(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_every_key_stands_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = set(re.findall(r"^\| `((?:id|memory|identity|llm)[\w.<>]*)` \|", README, re.MULTILINE))
+    rows = set(re.findall(r"^\| `((?:id|memory|identity|llm|webhooks)[\w.<>]*)` \|", README, re.MULTILINE))
     assert rows == configuration_keys(monkeypatch)
 
 
@@ -320,7 +320,8 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
 def test_the_yaml_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in re.findall(r"secrets\.(\w+)", block.code):
-        monkeypatch.setenv(name, "postgresql://muxi:secret@db.example.com:5432/muxi")
+        webhook = "whsec_" + "c2VjcmV0" * 4
+        monkeypatch.setenv(name, webhook if "WEBHOOK" in name else "postgresql://muxi:secret@db.example.com:5432/muxi")
     (tmp_path / "formation.yaml").write_text(block.code, encoding="utf-8")
 
     assert FormationConfig.load(tmp_path / "formation.yaml").id == "my-assistant"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -394,3 +395,64 @@ async def test_all_facts_are_seen_that_the_message_is_about(database_config: For
         for start in range(50, 250, 50):
             await client.chat(" ".join(f"My number{n} is {n}." for n in range(start, start + 50)), "alice")
         assert (await client.chat("What is my shoe size?", "alice")).text == "Your shoe size is 42."
+
+
+WRONG: dict[str, Any] = {
+    "a fact that is none": Response("x", ["My colour is red"]),  # type: ignore[list-item]
+    "a fact without a key": Response("x", [Fact(None, "My colour is red", "red")]),  # type: ignore[arg-type]
+    "a value that is a number": Response("x", [Fact("size", "My size is 5", 5)]),  # type: ignore[arg-type]
+    "a key that no index holds": Response("x", [Fact(secrets.token_hex(10_000), "My colour is red", "red")]),
+    "no list of facts": Response("x", None),  # type: ignore[arg-type]
+    "too many facts": Response("x", [Fact(f"colour {n}", "My colour is red", "red") for n in range(1_001)]),
+    "a topic that is none": Response("x", topics=[5]),  # type: ignore[list-item]
+    "topics that are a text": Response("x", topics="colours"),
+    "preferences that are none": Response("x", preferences=None),  # type: ignore[arg-type]
+    "a preference that is no JSON": Response("x", preferences={"colour": object()}),
+    "a preference with half a character": Response("x", preferences={"colour": "\ud800"}),
+    "a secret as a preference": Response("x", preferences={"colour": TOKEN}),
+}
+
+
+async def test_a_response_of_the_wrong_shape_is_the_responders_fault(
+    database_config: FormationConfig, subtests: pytest.Subtests
+) -> None:
+    wrong = Response("x")
+
+    async def act(turn: Turn) -> Response:
+        return wrong
+
+    async with AsyncFormationClient(database_config, responder=Scripted(act)) as client:
+        await client.resolve_user("alice", create_user=True)
+        before = await dump(database_config)
+        for name, wrong in WRONG.items():
+            with subtests.test(name):
+                with pytest.raises(ModelError):
+                    await client.chat("Hello", "alice")
+                with pytest.raises(ModelError):
+                    await anext(client.chat_stream("Hello", "alice"))
+        assert await dump(database_config) == before
+
+
+@pytest.mark.parametrize(("key", "value"), [(TOKEN, "red"), ("wifi password", "hunter2xyz")])
+async def test_a_secret_hides_in_no_part_of_a_memory(database_config: FormationConfig, key: str, value: str) -> None:
+    async def act(turn: Turn) -> Response:
+        assert turn.tools is not None
+        with pytest.raises(SecretRefusedError):
+            await turn.tools.remember("So it is", key=key, value=value)
+        return Response("Well", [Fact(key, "So it is", value)])
+
+    async with AsyncFormationClient(database_config, responder=Scripted(act)) as client:
+        await client.chat("Hello", "alice")
+        assert (await client.list_memories("alice"))["memories"] == []
+
+
+async def test_a_key_is_one_key_however_a_tool_spells_it(database_config: FormationConfig) -> None:
+    async def act(turn: Turn) -> Response:
+        assert turn.tools is not None
+        await turn.tools.remember("My budget is $6", key=" Budget ", value="$6", type="Fact")
+        return Response("Well")
+
+    async with AsyncFormationClient(database_config, responder=Scripted(act)) as client:
+        await client.add_memory("alice", "My budget is $5", key="budget", value="$5", type="fact")
+        await client.chat("Hello", "alice")
+        assert [each["content"] for each in (await client.list_memories("alice"))["memories"]] == ["My budget is $6"]

@@ -701,3 +701,19 @@ async def test_the_keys_stay_where_they_are(database_config: FormationConfig) ->
             assert secret.reveal() not in repr(formation.credentials.__dict__)
     finally:
         await lifecycle.close()
+
+
+async def test_what_is_set_last_is_handed_out_though_the_clock_went_back(
+    client: AsyncFormationClient, database_config: FormationConfig
+) -> None:
+    """The one before may have been revoked: a machine whose clock is behind must not bring it back."""
+    ahead = Time()
+    ahead.advance(3600)
+    await client.associate_user_identifiers([EMAIL, SLACK])
+    async with client_of(database_config, ahead) as fast:
+        await fast.set_credential(EMAIL, "github", "the-revoked-one")
+    for who, text in ((SLACK, "the-second-one"), (EMAIL, "the-third-one")):
+        record = await client.set_credential(who, "github", text)
+        for reader in (EMAIL, SLACK):
+            assert (await client.get_credential_secret(reader, "github")).reveal() == text
+            assert await client.list_credentials(reader) == [record]

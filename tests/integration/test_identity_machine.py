@@ -43,9 +43,8 @@ from muxi_identity.formation import Caller, Clock, Formation
 from muxi_identity.identity.cache import IdentityCache
 from muxi_identity.identity.lookup import Lookup
 from muxi_identity.storage.database import Database
-from muxi_identity.storage.postgres import PostgresDatabase
-from muxi_identity.storage.sqlite import SqliteDatabase
 from tests.formations import Time
+from tests.shared_databases import close_for_good, shared_database
 
 EXAMPLES = int(os.environ.get("MUXI_MACHINE_EXAMPLES", "0"))
 CALLER = Caller("machine", "test")
@@ -314,7 +313,7 @@ class Model:
 
     def _same(self, name: Name, now: int) -> list[Row]:
         if name.type is None:
-            return self.matching(name, now)[:1]
+            return self.matching(name, now)
         live = [row for row in self.rows if row.live(now)]
         exact = [row for row in live if (row.type, row.scope) == (name.type, name.scope) and row.has_text(name.text)]
         untyped = [
@@ -342,7 +341,17 @@ class Model:
         if not rest and given is None:
             plan.errors.add(InvalidRequestError)
             return
-        matched = {root for item in rest if may_match(item) for root in self.owners(item.rows)}
+        lost = [
+            item
+            for item in rest
+            if mode == "raise"
+            and given is None
+            and item.rows
+            and (verified or item.verified)
+            and unproven(self.owners(item.rows))
+            and not any(row.verified for row in item.rows)
+        ]
+        matched = {root for item in rest if may_match(item) and item not in lost for root in self.owners(item.rows)}
         plan.survivor = given or min(
             matched, key=lambda root: (not self.established(root), self.users[root].created), default=None
         )
@@ -353,6 +362,8 @@ class Model:
             proved = verified or item.verified
             if not item.rows:
                 plan.fresh.append(item)
+            elif item in lost:
+                plan.taken.append(item)  # proved now, and without proof before
             elif not others:
                 plan.known.append(item)
             elif mode == "merge" or (mode == "absorb" and may_match(item) and unproven(others)):
@@ -775,40 +786,14 @@ async def _cold(lookup: Lookup, reference: Any) -> dict[str, Any] | None:
     return None if answer.hit is None else {"muxi_user_id": answer.hit.public_id}
 
 
-class _SharedSqlite(SqliteDatabase):
-    """Opened once for all examples."""
-
-    async def open(self) -> None:
-        if self._engine is None:
-            await super().open()
-
-    async def close(self) -> None:
-        """Stay open for the next example."""
-
-
-class _SharedPostgres(PostgresDatabase):
-    """Opened once for all examples."""
-
-    async def open(self) -> None:
-        if self._engine is None:
-            await super().open()
-
-    async def close(self) -> None:
-        """Stay open for the next example."""
-
-
 @pytest.fixture
 def world(database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     time = Time()
     time.govern_caches(monkeypatch)
-    where = database_config.database
-    database: Database = (
-        _SharedSqlite(where.path, durable=False) if where.path is not None else _SharedPostgres(where.url.reveal())
-    )
+    database = shared_database(database_config.database)
     loop = asyncio.new_event_loop()
     yield World(database, database_config, loop, time)
-    kind = SqliteDatabase if where.path is not None else PostgresDatabase
-    loop.run_until_complete(kind.close(database))
+    loop.run_until_complete(close_for_good(database))
     loop.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 import sqlite3
 import string
 from collections import Counter
@@ -280,9 +281,14 @@ async def _plans(client: AsyncFormationClient) -> list[str]:
             plans.append("\n".join(str(row) for row in rows))
         return plans
 
+    # Before there are statistics, and after: what a memory is superseded by is looked up and not searched for.
+    plans = await formation.database.read(explain)
     if dialect == "postgresql":
         await formation.database.transact(lambda connection: connection.execute(text("ANALYZE muxi_memories")))
     newest, matching = await formation.database.read(explain)
+    for plan in (*plans, newest, matching):
+        key = r"uq_memories_key.*(\n.*)?(abs\(user_pk\)|<expr>).*type ?=.*key ?="
+        assert re.search(key, plan), plan
     found = []
     if "ix_memories_newest" in newest and "Seq Scan on muxi_memories" not in newest and "SCAN muxi_mem" not in newest:
         found.append("newest by its index")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import subprocess
+import sys
 import traceback
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from muxi_identity import (
     AsyncFormationClient,
     ConfigurationError,
     CredentialNotFoundError,
+    FormationClient,
     InvalidRequestError,
     ModelError,
     ModelResponder,
@@ -200,10 +205,20 @@ WHOLE: dict[str, tuple[list[Answer], type[MuxiError], int]] = {
     "empty again and again": ([says("")] * 3, ModelError, 3),
     "a tool that is none, again and again": ([calls(("nope", {}))] * 3, ModelError, 3),
     "wrong arguments, again and again": ([calls(("recall", {"user_id": "usr_x"}))] * 3, ModelError, 3),
+    "arguments that are no text": ([calls(("remember", "\ud800"))], ModelError, 1),
     "tools without end": ([calls(("remember", {"content": "Plays the cello"}))] * 9, ModelError, 8),
     "too long for it": ([fails(400, content={"error": {"code": "context_length_exceeded"}})], TooLargeError, 1),
 }
 SAYS_X = {"choices": [{"index": 0, "delta": {"content": "x"}}]}
+
+
+def calls_in_pieces(**wrong: Any) -> Answer:
+    """Stream a call of a tool, a part of which has the wrong shape."""
+    function = {"name": wrong.pop("name", "recall"), "arguments": "{}"}
+    call = {"index": 0, "id": "call_0", "type": "function", "function": function, **wrong}
+    return streams({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+
+
 PIECES: dict[str, tuple[list[Answer], type[MuxiError], int]] = {
     "broken off": ([drops_midway("a", "b")], ModelUnavailableError, 1),
     "broken off in chunks": ([drops_midway("a", "b", chunked=True)], ModelUnavailableError, 1),
@@ -213,6 +228,8 @@ PIECES: dict[str, tuple[list[Answer], type[MuxiError], int]] = {
         1,
     ),
     "an event of the wrong shape": ([streams({"choices": 5})], ModelError, 1),
+    "a call whose id is a list": ([calls_in_pieces(id=[1])], ModelError, 1),
+    "a call whose tool is a number": ([calls_in_pieces(name=5)], ModelError, 1),
     "an error in the stream": ([streams({"error": {"message": f"overloaded, {KEY}"}})], ModelError, 1),
     "an empty stream": ([streams("[DONE]")] * 3, ModelError, 1),
 }
@@ -512,3 +529,48 @@ async def test_bad_input_asks_no_model(client: AsyncFormationClient, server: Mod
     with pytest.raises(InvalidRequestError):
         await client.chat(" ", "alice")
     assert server.requests == []
+
+
+def echoes() -> Answer:
+    """Answer with the message itself."""
+    return lambda exchange: says(exchange.received.messages[-1]["content"])(exchange)
+
+
+def own_words(client: FormationClient, name: str) -> list[str]:
+    """Say ten things, and return what was answered with something else."""
+    said = [f"{name} {number}" for number in range(10)]
+    return [reply for word in said if (reply := str(client.chat(word, name))) != word]
+
+
+def test_one_responder_serves_several_loops(server: ModelServer) -> None:
+    server.always(echoes())
+    responder = ModelResponder("openai:small", api_key=KEY, base_url=server.url, timeout=20)
+    with (
+        FormationClient.ephemeral(responder=responder) as one,
+        FormationClient.ephemeral(responder=responder) as other,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        wrong = pool.map(own_words, [one, other] * 3, [f"user{number}" for number in range(6)])
+        assert list(wrong) == [[]] * 6
+
+
+def test_a_fork_speaks_over_connections_of_its_own(server: ModelServer, tmp_path: Path) -> None:
+    server.always(echoes())
+    script = f"""
+import logging, os, sys
+from muxi_identity import FormationClient, ModelResponder
+responder = ModelResponder("openai:small", api_key={KEY!r}, base_url={server.url!r}, timeout=20)
+client = FormationClient.ephemeral(responder=responder)
+assert str(client.chat("before", "alice")) == "before"  # its connection is kept open
+child = os.fork()
+name = "parent" if child else "child"
+for number in range(10):
+    assert str(client.chat(f"{{name}} {{number}}", name)) == f"{{name}} {{number}}"
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -518,3 +518,19 @@ async def test_sets_and_deletes_across_members_do_not_block_each_other(
     await client.set_preference(EMAIL, "language", "last")
     assert (await client.get_preferences(SLACK))["language"] == "last"
     await check_invariants(database_config)
+
+
+async def test_what_is_set_last_counts_though_the_clock_went_back(
+    client: AsyncFormationClient, database_config: FormationConfig
+) -> None:
+    ahead = Time()
+    ahead.advance(3600)
+    async with client_of(database_config, ahead) as fast:
+        await fast.set_preference(EMAIL, "language", "en")
+        await fast.set_preference(EMAIL, "units", "metric")
+    await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
+    for value in ("pt", "de"):
+        assert (await client.set_preference(SLACK, "language", value))["value"] == value
+        assert await client.get_preferences(EMAIL) == {"language": value, "units": "metric"}
+    assert (await client.set_preference(EMAIL, "language", "fr"))["value"] == "fr"
+    assert (await client.get_preferences(SLACK))["language"] == "fr"

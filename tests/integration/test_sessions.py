@@ -14,6 +14,7 @@ from muxi_identity.config import SessionConfig
 from muxi_identity.errors import (
     AudienceMismatchError,
     InvalidRequestError,
+    SecretRefusedError,
     SessionNotFoundError,
     TooLargeError,
     UserNotFoundError,
@@ -23,6 +24,7 @@ from tests.invariants import check_invariants
 
 EMAIL, SLACK, WEB = "alice@email.com", ("U98765ABC", "slack"), ("user_123", "internal")
 ALICE: list[Any] = [EMAIL, SLACK, WEB]
+TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 
 
 def said(*texts: str) -> list[dict[str, str]]:
@@ -441,3 +443,41 @@ async def test_nothing_internal_is_shown(client: AsyncFormationClient, database_
     }
     assert "pk" not in shown
     assert session["session_id"] == "thread"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"password": "hunter2"},
+        {"login": {"api_key": TOKEN}},
+        {"notes": ["fine", f"use {TOKEN}"]},
+        {TOKEN: "fine"},
+    ],
+)
+async def test_a_context_holds_no_secret(
+    client: AsyncFormationClient, database_config: FormationConfig, values: dict[str, Any]
+) -> None:
+    """It is part of every prompt of its conversation."""
+    await client.set_session_context("ticket", EMAIL, {"step": "address"})
+    before = await dump(database_config)
+    with pytest.raises(SecretRefusedError) as raised:
+        await client.set_session_context("ticket", EMAIL, {"step": "payment", **values})
+    assert TOKEN not in str(raised.value)
+    assert await dump(database_config) == before
+
+
+async def test_one_session_of_each_audience_is_active(client: AsyncFormationClient, time: Time) -> None:
+    for number in range(3):
+        for who in (EMAIL, SLACK):
+            await client.record_turn(who, said("Hello"), session_id=f"private-{number}")
+            await client.record_turn(who, said("Hello"), session_id=f"shared-{number}", audience="shared")
+    await client.record_turn(EMAIL, said("Hello"), session_id="private-1")
+    for who, active in ((EMAIL, {"private-1", "shared-2"}), (SLACK, {"private-2", "shared-2"})):
+        listed = (await client.list_sessions(who))["sessions"]
+        assert {each["session_id"] for each in listed if each["active"]} == active
+        for each in listed:
+            assert (await client.get_session(each["session_id"], who)) == each
+    everybody = (await client.list_sessions("usr_alice"))["sessions"]
+    assert sum(each["active"] for each in everybody) == 4
+    time.advance(86_400)
+    assert not any(each["active"] for each in (await client.list_sessions("usr_alice"))["sessions"])

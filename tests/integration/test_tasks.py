@@ -26,8 +26,9 @@ from muxi_identity import (
     UserNotFoundError,
 )
 from muxi_identity.client.lifecycle import Lifecycle
-from muxi_identity.context.tasks import claims, rows
-from muxi_identity.conversation import worker
+from muxi_identity.context.tasks import claims, endings, rows
+from muxi_identity.context.tasks.run import Claimed
+from muxi_identity.conversation import shift
 from muxi_identity.conversation.responder import Fact, Response, Turn
 from muxi_identity.errors import ModelError, ModelUnavailableError, StorageUnavailableError
 from muxi_identity.formation import Clock
@@ -295,7 +296,7 @@ async def test_pages(client: AsyncFormationClient, database_config: FormationCon
 
 async def test_how_many_are_kept(client: AsyncFormationClient, time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_TASKS", 3)
-    monkeypatch.setattr(claims, "KEPT_RUNS", 2)
+    monkeypatch.setattr(endings, "KEPT_RUNS", 2)
     tasks = [await client.schedule_task(WEB, f"once {number}", at="2027-01-15T09:00") for number in range(3)]
     with pytest.raises(TooLargeError, match="delete_task") as raised:
         await client.schedule_task(WEB, "one more", at="2027-01-15T09:00")
@@ -582,7 +583,7 @@ async def test_other_failures_are_final(
 async def test_replies_are_bounded_and_hold_no_secret(
     client: AsyncFormationClient, time: Time, responder: Answering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "MAX_REPLY", 100)
+    monkeypatch.setattr(shift, "MAX_REPLY", 100)
     task = await client.schedule_task(WEB, "Call Bob", cron="0 * * * *")
     responder.answer = lambda turn: "ghp_abcdefghijklmnopqrstuvwxyz0123456789 " + "long \U0001f4de " * 100
     time.advance(3600)
@@ -752,7 +753,7 @@ async def test_a_database_that_does_not_answer_is_waited_for(
         return sometimes
 
     for name in failing:
-        monkeypatch.setattr(worker, name, flaky(name, getattr(worker, name)))
+        monkeypatch.setattr(shift, name, flaky(name, getattr(shift, name)))
     work, told = await working(client, lease_seconds=0.3)
     run = await asyncio.wait_for(told.get(), PATIENCE)
     assert (run["status"], run["attempt"]) == ("succeeded", 1)
@@ -780,7 +781,7 @@ async def test_heartbeats_keep_a_claim(
         loop.call_soon_threadsafe(beats.put_nowait, held)
         return held
 
-    monkeypatch.setattr(worker, "extend", noted)
+    monkeypatch.setattr(shift, "extend", noted)
     work, told = await working(client, lease_seconds=0.5)
     await responder.was_asked()
     async with client_with(database_config, time, Answering()) as other:
@@ -837,13 +838,20 @@ async def test_heartbeats_that_do_not_get_through_are_no_end(
         loop.call_soon_threadsafe(failed.set)
         raise StorageUnavailableError("no answer")
 
-    monkeypatch.setattr(worker, "extend", no_answer)
-    work, told = await working(client, concurrency=1, lease_seconds=0.05)
+    monkeypatch.setattr(shift, "extend", no_answer)
+    work, told = await working(client, lease_seconds=0.05)
     await responder.was_asked()
     await asyncio.wait_for(failed.wait(), PATIENCE)
     time.advance(1)
+    # Another task that comes due is claimed by the same worker, which does not take its own run for lost.
+    responder.asked.clear()
+    other = await client.schedule_task(MAIL, "Other", at=datetime.fromtimestamp(time.at / 1e6 + 60, UTC))
+    time.advance(61)
+    await responder.was_asked()
+    assert [turn.message for turn in responder.turns] == ["Report", "Other"]
     responder.go_on.set()
-    assert (await asyncio.wait_for(told.get(), PATIENCE))["status"] == "succeeded"
+    ended = [await asyncio.wait_for(told.get(), PATIENCE) for _ in range(2)]
+    assert {(run["task_id"], run["attempt"]) for run in ended} == {(task["task_id"], 1), (other["task_id"], 1)}
     assert len(await runs_of(client, task)) == 1
     await cancelled(work)
 
@@ -866,14 +874,14 @@ async def test_a_turn_whose_claim_is_lost_is_given_up(
 async def test_a_run_whose_workers_always_die_is_given_up(
     client: AsyncFormationClient, time: Time, monkeypatch: pytest.MonkeyPatch, database_config: FormationConfig
 ) -> None:
-    monkeypatch.setattr(claims, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(endings, "MAX_ATTEMPTS", 3)
     task = await client.schedule_task(WEB, "Report", cron="0 * * * *")
     paused = await client.schedule_task(WEB, "Paused", cron="0 * * * *")
     time.advance(3600)
     formation = client._lifecycle.open_formation
     assert formation is not None
 
-    async def claim_and_die() -> list[claims.Claimed]:
+    async def claim_and_die() -> list[Claimed]:
         now = time.at
         return await formation._runner.change(lambda tx: claims.claim(tx, 10, now, 1_000_000), client._caller())
 
@@ -946,3 +954,40 @@ def test_a_blocking_worker_ends_when_another_thread_closes(database_config: Form
     assert not thread.is_alive()
     assert ended == [True]
     assert [run["status"] for run in seen] == ["succeeded"]
+
+
+async def test_what_dead_workers_left_is_not_in_the_way(
+    client: AsyncFormationClient, time: Time, responder: Answering
+) -> None:
+    tasks = [await client.schedule_task(WEB, f"task {number}", cron="* * * * *") for number in range(5)]
+    time.advance(60)
+    formation = await client._lifecycle.formation()
+    dead = await formation._runner.change(lambda tx: claims.claim(tx, 4, time.at, 1_000_000), client._caller())
+    for claimed in dead:
+        await client.pause_task(claimed.task_id)
+    time.advance(60)
+    (run,) = await client.run_due_tasks()
+    assert run["task_id"] == tasks[4]["task_id"]
+    assert [(await runs_of(client, task))[0]["status"] for task in tasks] == ["lost"] * 4 + ["succeeded"]
+
+
+@pytest.mark.parametrize("by", ["on_run", "on_run on the loop", "the responder"])
+def test_whoever_leaves_the_program_ends_the_worker(database_config: FormationConfig, by: str) -> None:
+    def leave(_: object) -> None:
+        raise SystemExit(3)
+
+    async def leave_on_the_loop(_: object) -> None:
+        leave(_)
+
+    responder = Answering()
+    if by == "the responder":
+        responder.error = SystemExit(3)
+    with FormationClient(database_config, responder=responder) as client:
+        task = client.schedule_task(WEB, "x", at="2999-01-01T00:00")
+        due = datetime.now(UTC) + timedelta(seconds=1)
+        client.update_task(task["task_id"], at=due)
+        with pytest.raises(SystemExit):
+            client.run_tasks(on_run=leave_on_the_loop if "loop" in by else leave, poll_seconds=0.05)
+        (run,) = client.list_task_runs(task["task_id"])["runs"]
+        assert run["status"] == ("lost" if by == "the responder" else "succeeded")
+        assert client.get_task(task["task_id"])["status"] == ("active" if by == "the responder" else "finished")

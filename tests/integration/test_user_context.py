@@ -476,3 +476,24 @@ async def _plans(formation: Formation, config: FormationConfig, searching: bool)
         ]
     finally:
         reader.close()
+
+
+async def test_the_synopsis_is_the_same_wherever_it_is_made(client: AsyncFormationClient) -> None:
+    """By the load, by the load of a turn, which brings more, and where one is asked for."""
+    await client.add_memory("few", "Plans a trip", key="trip")
+    for number in range(60):
+        await client.add_memory("facts", f"fact {number}", type="fact", key=f"k{number}", value=f"{number}")
+    for number in range(25):
+        await client.add_memory("notes", f"note {number}")
+    for number in range(25):
+        await client.add_memory("both", f"note {number}")
+        await client.add_memory("both", f"fact {number}", type="fact", key=f"k{number % 3}", value=f"{number}")
+    for who in ("few", "facts", "notes", "both"):
+        made = [(await client.get_user_context(who, memory_limit=limit))["synopsis"] for limit in (0, 20, 500)]
+        formation = await client._lifecycle.formation()
+        reference = formation.parse(who)
+        turn = await formation.loader.load(reference, memories=20, facts=200, caller=Caller("test"))
+        made.append(turn.context["synopsis"])
+        made.append((await client.get_synopsis(who))["text"])
+        assert made[0]
+        assert made == made[:1] * 5

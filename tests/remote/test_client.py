@@ -90,6 +90,8 @@ def calls_of_the_embedded(client: Any) -> list[Callable[[], Any]]:
     return [
         lambda: client.run_tasks(),
         lambda: client.run_due_tasks(),
+        lambda: client.run_events(),
+        lambda: client.deliver_events(),
         lambda: client.get_credential_secret("a", "github"),
     ]
 

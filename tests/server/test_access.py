@@ -58,7 +58,13 @@ async def furnish(http: httpx.AsyncClient) -> Bobs:
     job = {"type": "recurring", "schedule": "0 9 * * *", "message": MARK, "user_id": list(BOB)}
     task = data(await http.post("/v1/scheduler/jobs", json=job, headers=ADMIN), 201)
     return Bobs(
-        session_id=said["session_id"], memory_id=memory["id"], key="theme", credential_id=kept["id"], job_id=task["id"]
+        session_id=said["session_id"],
+        memory_id=memory["id"],
+        key="theme",
+        credential_id=kept["id"],
+        job_id=task["id"],
+        event_id="evt_1",
+        merge_id="mrg_1",
     )
 
 

@@ -93,7 +93,7 @@ def shown_by_minute(zone: str, start: datetime, end: datetime) -> list[tuple[int
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(change=st.sampled_from(CHANGES), minutes=MINUTES)
 def test_a_rhythm_is_what_a_watch_would_show(change: tuple[str, datetime, datetime], minutes: set[int]) -> None:
     zone, start, end = change
@@ -104,7 +104,7 @@ def test_a_rhythm_is_what_a_watch_would_show(change: tuple[str, datetime, dateti
     assert list(islice(schedules._runs(schedule, passing[0][0]), len(expected))) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(change=st.sampled_from(CHANGES), minutes=MINUTES, hours=HOURS)
 def test_a_time_of_day_comes_once_a_day(
     change: tuple[str, datetime, datetime], minutes: set[int], hours: set[int]
@@ -174,7 +174,7 @@ def test_what_is_no_cron(cron: object, names: str) -> None:
     assert "09:00" in str(raised.value) or "never" in str(raised.value)  # an example
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.text("0123456789*/-,#LW @abMON\u0663\x00", max_size=30) | st.text(max_size=30))
 def test_any_text_is_a_cron_or_a_clear_error(text: str) -> None:
     try:
@@ -286,7 +286,7 @@ def test_what_another_machine_kept_and_this_one_cannot_read() -> None:
 # What was missed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     cron=st.sampled_from(["* * * * *", "*/7 * * * *", "0 3 * * *", "30 2 * * SUN", "0 0 1 * *"]),
     zone=st.sampled_from(["UTC", BERLIN, LORD_HOWE]),

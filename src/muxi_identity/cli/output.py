@@ -51,7 +51,6 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         help="The formation's YAML file. [formation.yaml here, else the default formation]",
-        envvar="MUXI_CONFIG",
         exists=True,
         dir_okay=False,
     ),

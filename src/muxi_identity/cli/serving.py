@@ -41,7 +41,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port; 0 is any free one.", min=0, max=65535)] = 8765,
     log_format: Annotated[LogFormat, typer.Option(help="How to write the log, to standard error.")] = LogFormat.JSON,
     log_level: Annotated[str, typer.Option(help="How much to log: DEBUG, INFO, WARNING, ERROR.")] = "INFO",
-    tasks: Annotated[bool, typer.Option("--tasks/--no-tasks", help="Run scheduled tasks in this process.")] = True,
+    tasks: Annotated[bool, typer.Option("--tasks/--no-tasks", help="Run scheduled tasks, call webhooks.")] = True,
     grace: Annotated[
         int, typer.Option(help="How many seconds requests have to end when the server is told to stop.", min=1)
     ] = GRACE_SECONDS,

@@ -18,6 +18,7 @@ from muxi_identity.client.remote import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
+from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.secret import Secret
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class BlockingClient(BlockingCalls):
         actor: str | None = None,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
         url: str | None = None,
         server_url: str | None = None,
         formation_id: str | None = None,
@@ -71,6 +73,7 @@ class BlockingClient(BlockingCalls):
                 actor=actor,
                 responder=responder,
                 memory_ranker=memory_ranker,
+                on_event=on_event,
                 url=url,
                 server_url=server_url,
                 formation_id=formation_id,
@@ -96,6 +99,7 @@ class BlockingClient(BlockingCalls):
         actor: str = EMBEDDED,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
@@ -107,7 +111,9 @@ class BlockingClient(BlockingCalls):
         """
         client = cls.__new__(cls)
         client._start(
-            AsyncFormationClient.ephemeral(config, actor=actor, responder=responder, memory_ranker=memory_ranker)
+            AsyncFormationClient.ephemeral(
+                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
         )
         return client
 

@@ -13,8 +13,8 @@ from types import EllipsisType
 from typing import Any, Protocol, TypeVar
 
 from muxi_identity.context.credentials.concealed import Concealed
-from muxi_identity.conversation.worker import OnRun
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.conversation.shift import OnRun
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.running import Caller
 from muxi_identity.models import (
     Audience,
@@ -23,27 +23,39 @@ from muxi_identity.models import (
     CredentialRecord,
     CredentialRotation,
     CredentialService,
+    DeadEventPage,
     DeletedCredential,
     DeletedMemory,
     DeletedPreference,
     DeleteResult,
+    DeliveryReport,
+    Explanation,
+    HistoryPage,
     IdentifierRecord,
+    LinkCode,
+    LinkRedemption,
     LinkResult,
     MemoryPage,
     MemoryRecord,
+    MergeResult,
     PreferenceRecord,
     RecordedTurn,
+    ReplaceResult,
     ResolvedUser,
     RestoreResult,
+    RetriedEvent,
     SessionMessages,
     SessionPage,
     SessionRecord,
+    SplitResult,
     Synopsis,
     TaskPage,
     TaskRecord,
     TaskRun,
     TaskRunPage,
     UnlinkResult,
+    UnmergeResult,
+    UserArchive,
     UserContext,
     UserPage,
     UserRecord,
@@ -184,6 +196,41 @@ class WorkerEngine(Protocol):
     ) -> None: ...
 
 
+class CuratorEngine(Protocol[R_contra]):
+    """Joining people, taking them apart, and why."""
+
+    async def merge(self, primary: R_contra, secondary: R_contra, *, dry_run: bool, caller: Caller) -> MergeResult: ...
+    async def unmerge(self, merge_id: str, *, dry_run: bool, caller: Caller) -> UnmergeResult: ...
+    async def split(self, person: R_contra, identifiers: object, *, dry_run: bool, caller: Caller) -> SplitResult: ...
+    async def replace(
+        self, old: object, new: object, *, secrets: bool, verified: bool, caller: Caller
+    ) -> ReplaceResult: ...
+    async def history(self, person: R_contra, limit: int, cursor: str | None) -> HistoryPage: ...
+    async def explain(self, a: R_contra, b: R_contra) -> Explanation: ...
+
+
+class LinkCodeEngine(Protocol[R_contra]):
+    """Codes that join two channels of one person."""
+
+    async def create(self, reference: R_contra, caller: Caller) -> LinkCode: ...
+    async def redeem(self, reference: R_contra, code: object, *, confirm: bool, caller: Caller) -> LinkRedemption: ...
+
+
+class ExportEngine(Protocol[R_contra]):
+    """Archives of a person."""
+
+    async def export(self, reference: R_contra) -> UserArchive: ...
+
+
+class EventEngine(Protocol):
+    """Events, and what webhooks did not take."""
+
+    async def deliver(self, limit: int) -> DeliveryReport: ...
+    async def run(self, concurrency: int, poll_seconds: float) -> None: ...
+    async def list_dead(self, limit: int, cursor: str | None) -> DeadEventPage: ...
+    async def retry_dead(self, event_id: str, caller: Caller) -> RetriedEvent: ...
+
+
 class SynopsisEngine(Protocol[R_contra]):
     """Synopses."""
 
@@ -288,6 +335,14 @@ class Engine(Protocol[R]):
     @property
     def recorder(self) -> RecorderEngine[R]: ...
     @property
+    def curator(self) -> CuratorEngine[R]: ...
+    @property
+    def link_codes(self) -> LinkCodeEngine[R]: ...
+    @property
+    def exports(self) -> ExportEngine[R]: ...
+    @property
+    def events(self) -> EventEngine: ...
+    @property
     def conversation(self) -> ConversationEngine[R]: ...
 
     def parse(self, given: object) -> R: ...
@@ -296,7 +351,9 @@ class Engine(Protocol[R]):
     async def create_user(self, user_id: str | None, caller: Caller) -> UserRecord: ...
     async def get_user(self, reference: R) -> UserRecord: ...
     async def list_users(self, limit: int, cursor: str | None) -> UserPage: ...
-    async def delete_user(self, reference: R, *, include_merged: bool, caller: Caller) -> DeleteResult: ...
+    async def delete_user(
+        self, reference: R, *, include_merged: bool, dry_run: bool, caller: Caller
+    ) -> DeleteResult: ...
     async def identifiers_of(self, reference: R) -> list[IdentifierRecord]: ...
     async def associate(
         self,

@@ -21,6 +21,7 @@ from muxi_identity.config import DatabaseConfig, FormationConfig, Secret
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ClientClosedError, ConfigurationError, EmbeddedOnlyError, InvalidRequestError
+from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.formation import Formation
 from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
@@ -71,13 +72,13 @@ def check_embedded(formation_id: object, *keys: object) -> None:
         )
 
 
-def check_remote(config: ConfigSource, responder: object, memory_ranker: object) -> None:
+def check_remote(config: ConfigSource, responder: object, memory_ranker: object, on_event: object) -> None:
     """Check that a client with an address was given nothing that is for an embedded formation.
 
     Raises:
         ConfigurationError: It was.
     """
-    given = {"config": config, "responder": responder, "memory_ranker": memory_ranker}
+    given = {"config": config, "responder": responder, "memory_ranker": memory_ranker, "on_event": on_event}
     named = [name for name, value in given.items() if value is not None]
     if named:
         raise ConfigurationError(
@@ -215,9 +216,13 @@ class Lifecycle(OnOneLoop[Formation]):
         clock: Clock = SYSTEM_CLOCK,
         folder: ThrowAwayFolder | None = None,
         databases: SharedDatabases | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
+        if on_event is not None and not callable(on_event):
+            raise InvalidRequestError("on_event must be a function that takes one event.")
         super().__init__()
         self.config = config
+        self._on_event = on_event
         self._responder = responder
         self._memory_ranker = memory_ranker
         self._clock = clock
@@ -254,6 +259,7 @@ class Lifecycle(OnOneLoop[Formation]):
             memory_ranker=self._memory_ranker,
             clock=self._clock,
             owns_database=shared is None,
+            on_event=self._on_event,
         )
         await formation.open()
         return formation

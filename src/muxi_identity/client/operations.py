@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from muxi_identity.errors import InvalidIdentifierError, InvalidRequestError
-from muxi_identity.identity.linking import MODES, OnConflict
+from muxi_identity.identity.deciding import MODES, OnConflict
 from muxi_identity.refusals import parse_scope, parse_type
 
 Given: TypeAlias = str | int | tuple[str | int, str | None] | list[Any] | Mapping[str, Any]

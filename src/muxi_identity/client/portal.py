@@ -26,7 +26,13 @@ class Portal:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while not self._stopped:
+                try:
+                    self._loop.run_forever()
+                except (SystemExit, KeyboardInterrupt):
+                    # Raised by a responder or a tool. The loop stops for it before it reaches the caller; as the loop
+                    # goes on, the caller gets it, and nobody else waits for ever.
+                    continue
             self._loop.run_until_complete(_end_others())
         finally:
             self._loop.close()

@@ -10,6 +10,10 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.errors import GuardRefused
 from muxi_identity.storage.tables import identifiers, users
 
+# Made once: an alias copies every column that it has.
+_root = users.alias("root")
+_with_root = users.join(_root, (_root.c.formation_id == users.c.formation_id) & (_root.c.pk == users.c.root_pk))
+
 
 def hold_theirs(tx: Transaction, hit: Hit, *, alone: bool = False) -> None:
     """Hold the caller's identifier under its member until the transaction ends.
@@ -51,9 +55,7 @@ def check_theirs(tx: Transaction, hit: Hit) -> str:
     Raises:
         GuardRefused: It is not, or no longer, that member's.
     """
-    root = users.alias("root")
-    of_root = (root.c.formation_id == users.c.formation_id) & (root.c.pk == users.c.root_pk)
-    statement = select(root.c.public_id).select_from(users).join(root, of_root)
+    statement = select(_root.c.public_id).select_from(_with_root)
     if hit.identifier_pk is not None:
         statement = statement.join(identifiers, _is_theirs(tx, hit))
     public_id: str | None = tx.connection.execute(statement.where(tx.users_where(users.c.pk == hit.member_pk))).scalar()

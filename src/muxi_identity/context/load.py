@@ -11,12 +11,12 @@ from muxi_identity.arguments import MAX_QUERY, check_audience, check_count, chec
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.memories.facts import Fact
-from muxi_identity.context.memories.records import facts_of, memory_record, ranked, shown_key
+from muxi_identity.context.memories.records import facts_of, memory_record, ranked
 from muxi_identity.context.parts import Shape, Start, gathering
 from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import check_same_audience, idle_since, read_context
 from muxi_identity.context.synopsis.rows import basis_of
-from muxi_identity.context.synopsis.rules import describe
+from muxi_identity.context.synopsis.rules import RECENT_FACTS, RECENT_MEMORIES, draft
 from muxi_identity.context.tasks.schedules import next_shown
 from muxi_identity.context.working.rows import item_of
 from muxi_identity.identifiers import PublicId
@@ -30,8 +30,6 @@ from muxi_identity.storage.text_search import query_terms
 from muxi_identity.words import query_words
 
 MAX_MEMORIES = 500
-SYNOPSIS_FACTS, SYNOPSIS_MEMORIES = 50, 20
-"""How many are brought at least: the synopsis is made of them where the kept one does not stand."""
 WORKING_ITEMS = 50
 
 
@@ -169,8 +167,9 @@ class ContextLoader:
                 "audience": wanted.audience,
                 "idle_since": idle_since(now, self._session.idle_timeout),
                 "message_limit": self._session.max_messages,
-                "memory_limit": max(wanted.memories, SYNOPSIS_MEMORIES),
-                "fact_limit": max(wanted.facts, SYNOPSIS_FACTS),
+                # As many at least as a synopsis is made of where the kept one does not stand.
+                "memory_limit": max(wanted.memories, RECENT_MEMORIES),
+                "fact_limit": max(wanted.facts, RECENT_FACTS),
                 "item_limit": self._items,
                 "terms": query_terms(database.dialect, wanted.words) if wanted.words else None,
                 **given,
@@ -236,8 +235,7 @@ def _synopsis(found: Found, preferences: dict[str, Any]) -> str:
     for row in kept:
         if row.basis is not None and row.basis == basis:
             return str(row.text)
-    notes = [row.content for row in found["memories"] if shown_key(row.key) is None]
-    return describe(facts_of(found["facts"]), notes, preferences)
+    return draft(found["facts"], found["memories"], preferences)
 
 
 def _task(row: GatheredRow, user_id: str, now: int) -> TaskRecord:

@@ -15,6 +15,7 @@ nothing that it has taken.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
@@ -164,6 +165,24 @@ def find_secret(text: str) -> str | None:
     # Of two that begin together the more particular one: its rule comes first.
     first = min(_spans(text), key=lambda span: span.start, default=None)
     return None if first is None else first.what
+
+
+def find_secret_in(value: object) -> str | None:
+    """Do as :func:`find_secret` for a JSON value, in which a key may tell what its text is (``{"password": ...}``)."""
+    # Each text as it is, too: written as JSON, what stands before a token can look like a part of it.
+    texts = (json.dumps(value, ensure_ascii=False), *_texts_in(value))
+    return next((what for what in map(find_secret, texts) if what is not None), None)
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts_in(each)
+    elif isinstance(value, dict):
+        for each in (*value, *value.values()):
+            yield from _texts_in(each)
 
 
 def redact(text: str) -> str:

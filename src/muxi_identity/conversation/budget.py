@@ -63,7 +63,8 @@ def fit(
 ) -> Fitted:
     """Leave out as little as possible of ``context`` and ``messages`` that the rest is at most ``budget`` tokens.
 
-    ``fixed`` of them go to what is never left out, the message to be answered. ``render`` makes the text that a context will be. Deterministic.
+    ``fixed`` of them go to what is never left out, the message to be answered. ``render`` makes the text that a context
+    will be. Deterministic.
 
     Raises:
         TooLargeError: What is never left out takes more than there is; ``limit`` is the budget.

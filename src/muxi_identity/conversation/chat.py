@@ -14,12 +14,13 @@ from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.load import ContextLoader, Loaded
 from muxi_identity.context.sessions.rows import new_session_id
+from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.deadline import Deadline
 from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
 from muxi_identity.conversation.streaming import Give, TurnStream
 from muxi_identity.conversation.tools import TurnTools
-from muxi_identity.conversation.turn import Ending, check_response, close_turn
+from muxi_identity.conversation.turn import Ending, check_response, close_turn, storable
 from muxi_identity.errors import ModelError
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.running import ATTEMPTS, Caller, identity_changed
@@ -54,8 +55,10 @@ class Conversation:
         responder: Responder,
         loader: ContextLoader,
         credentials: Credentials,
+        commands: Commands,
     ) -> None:
         self._access = access
+        self._commands = commands
         self._runner = access.runner
         self._config = config
         self._responder = responder
@@ -123,6 +126,8 @@ class Conversation:
         check_session_id(said.session_id)
         check_audience(said.audience)
         check_timeout(said.timeout)
+        if said.continued and (told := await self._answer_command(said, give)) is not None:
+            return told
         for _ in range(ATTEMPTS):
             loaded = await self._loader.load(
                 said.reference,
@@ -138,7 +143,7 @@ class Conversation:
             response, given = await self._respond(said, loaded, tools, give)
             ending = Ending(
                 message=said.message,
-                response=check_response(response),
+                response=response,
                 effects=tools.finish(),
                 session_id=loaded.context["session_id"] or new_session_id(),
                 invented=said.session_id is None and loaded.session_is_new,
@@ -164,6 +169,14 @@ class Conversation:
             )
         raise identity_changed()
 
+    async def _answer_command(self, said: Said, give: Give | None) -> ChatReply | None:
+        told = await self._commands.answer_command(
+            said.message, said.reference, said.session_id, said.caller, said.audience
+        )
+        if told is not None and give is not None:
+            await give(told.text)
+        return told
+
     async def _respond(self, said: Said, loaded: Loaded, tools: TurnTools, give: Give | None) -> tuple[Response, bool]:
         """Return the response, and whether any of it was given out already."""
         responder = self._responder
@@ -179,8 +192,8 @@ class Conversation:
         )
         try:
             if give is None or not isinstance(responder, StreamingResponder):
-                response = await deadline.wait(responder.respond(turn))
-                if give is None or not check_response(response).text:
+                response = check_response(await deadline.wait(responder.respond(turn)))
+                if give is None or not response.text:
                     return response, False
                 await give(response.text)
                 return response, True
@@ -198,8 +211,10 @@ async def _stream(responder: StreamingResponder, turn: Turn, deadline: Deadline,
             except StopAsyncIteration:
                 break
             if isinstance(piece, Response):
-                return piece, given
-            if piece:
+                return check_response(piece), given
+            if not isinstance(piece, str):
+                raise ModelError("The responder's stream gave what is neither a text nor a Response.")
+            if piece := storable(piece):
                 await give(piece)
                 given = True
     raise ModelError("The responder's stream ended without a Response; nothing of the turn was recorded.")

@@ -79,12 +79,14 @@ class Recorder:
                 idle_seconds=self._session.idle_timeout,
             )
             append_messages(tx, hit, session, said, self._session.max_messages)
+            # In the order in which a chat does it: of two turns, none waits for the other in a circle.
+            memory_ids = add_memories(tx, hit, learned)
             add_items(tx, hit, spoken_of, ttl=self._working.ttl, max_items=self._working.max_items)
             return {
                 "muxi_user_id": check_theirs(tx, hit),
                 "session_id": session.session_id,
                 "messages_recorded": len(said),
-                "memory_ids": add_memories(tx, hit, learned),
+                "memory_ids": memory_ids,
             }
 
         return await self._access.write(reference, work, caller, alone=session_id is None)

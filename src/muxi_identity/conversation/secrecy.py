@@ -14,5 +14,6 @@ def may_keep(statement: str) -> bool:
 
 
 def may_keep_fact(fact: Fact) -> bool:
-    """Tell whether a fact may be remembered: neither its sentence nor its value looks like a secret."""
-    return may_keep(fact.content) and may_keep(fact.value or "")
+    """Tell whether a fact may be remembered: neither a part of it looks like a secret, nor key and value together."""
+    parts = (fact.content, fact.key, fact.value or "", f"{fact.key}: {fact.value}")
+    return all(map(may_keep, parts))

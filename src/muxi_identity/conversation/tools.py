@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from muxi_identity.arguments import check_text
+from muxi_identity.context.memories.checks import checked_memory
 from muxi_identity.context.memories.rows import NewMemory
 from muxi_identity.context.preferences.rows import write_preference
 from muxi_identity.context.redaction import find_secret
@@ -93,19 +94,12 @@ class TurnTools:
 
         Raises:
             SecretRefusedError: It looks like a key or a password.
-            InvalidRequestError: It is blank, too long (TooLargeError) or one too many for one turn.
+            InvalidRequestError: It is blank, too long (TooLargeError), has a value without a key, or is one too many
+                for one turn.
         """
         check_text("content", content, MAX_REMEMBERED)
-        for name, text in (("key", key), ("value", value)):
-            if text is not None:
-                check_text(name, text, MAX_REMEMBERED if name == "value" else 128)
-        check_text("type", type, 64)
-        if looks_like := find_secret(content) or find_secret(value or ""):
-            raise SecretRefusedError(
-                f"This looks like {looks_like}, and is not kept in memory. Keep it with set_credential()."
-            )
         shareable = self._audience == "shared"  # it was said before others
-        self._add(self._effects.memories, NewMemory(content, type, key, value, shareable=shareable))
+        self._add(self._effects.memories, checked_memory(content, type, key, value, shareable=shareable))
 
     async def recall(self, query: str, limit: int = 5) -> Sequence[MemoryRecord]:
         """Return the person's memories that fit ``query``, the best first. For a shared audience only shareable ones.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from muxi_identity.arguments import MAX_MESSAGE, is_storable
 from muxi_identity.config import FormationConfig
@@ -18,7 +19,7 @@ from muxi_identity.context.memories.rows import (
     forget_keys,
     forget_memory,
 )
-from muxi_identity.context.preferences.rows import set_preferences
+from muxi_identity.context.preferences.rows import set_preferences, write_preference
 from muxi_identity.context.redaction import redact
 from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import append_messages, begin_or_join
@@ -27,12 +28,16 @@ from muxi_identity.context.working.rows import NewItem, add_items, shorten
 from muxi_identity.conversation.responder import Response
 from muxi_identity.conversation.secrecy import may_keep, may_keep_fact
 from muxi_identity.conversation.tools import Effects
-from muxi_identity.errors import ModelError
+from muxi_identity.errors import InvalidRequestError, ModelError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import Audience
 
+T = TypeVar("T")
+
 MAX_TOPICS = 20
+MAX_SEVERAL = 1_000  # facts, and topics, of one response
+MAX_FACT_KEY = 500  # characters: an index of PostgreSQL's holds no more than some two kilobytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +57,49 @@ def check_response(response: Response) -> Response:
     """Return what a responder returned if it can be recorded; characters that no database keeps are taken out.
 
     Raises:
-        ModelError: It is no response, or too long.
+        ModelError: It is no response, holds what is none of its parts, or too much.
     """
     if not isinstance(response, Response) or not isinstance(response.text, str):
         raise ModelError("The responder returned no Response; nothing of the turn was recorded.")
-    texts = [response.text, *(part for fact in response.learned for part in (fact.key, fact.content, fact.value or ""))]
+    learned, topics = _several("learned", response.learned, Fact), _several("topics", response.topics, str)
+    texts = [response.text]
+    for fact in learned:
+        parts = [fact.key, fact.content, *([] if fact.value is None else [fact.value])]
+        if not all(isinstance(part, str) for part in parts):
+            raise ModelError("The responder learned a Fact that holds what is no text.")
+        if len(fact.key) > MAX_FACT_KEY:
+            raise ModelError(f"The responder learned a Fact whose key has more than {MAX_FACT_KEY} characters.")
+        texts += parts
     if max(map(len, texts)) > MAX_MESSAGE:
         raise ModelError(f"The responder's reply has more than {MAX_MESSAGE} characters; nothing was recorded.")
+    _check_preferences(response.preferences)
     if all(map(is_storable, texts)):
         return response
     return Response(
-        _storable(response.text),
-        [
-            Fact(_storable(fact.key), _storable(fact.content), fact.value and _storable(fact.value))
-            for fact in response.learned
-        ],
-        response.topics,
+        storable(response.text),
+        [Fact(storable(fact.key), storable(fact.content), fact.value and storable(fact.value)) for fact in learned],
+        topics,
         response.preferences,
         response.forget_all,
     )
+
+
+def _several(name: str, given: object, kind: type[T]) -> Sequence[T]:
+    if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(each, kind) for each in given):
+        raise ModelError(f"The responder returned a Response whose {name} is no list of {kind.__name__}.")
+    if len(given) > MAX_SEVERAL:
+        raise ModelError(f"The responder returned a Response whose {name} has more than {MAX_SEVERAL} items.")
+    return given
+
+
+def _check_preferences(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise ModelError("The responder returned a Response whose preferences are no mapping.")
+    try:
+        for key, value in given.items():
+            write_preference(key, value)
+    except InvalidRequestError as error:
+        raise ModelError(f"The responder set a preference that cannot be kept: {error.message}") from None
 
 
 def close_turn(tx: Transaction, hit: Hit, ending: Ending, config: FormationConfig) -> str:
@@ -121,9 +150,10 @@ def _remember(tx: Transaction, hit: Hit, ending: Ending, config: FormationConfig
 
 
 def _topics(given: Iterable[str]) -> list[str]:
-    texts = [shorten(_storable(text)) for text in given]
+    texts = [shorten(storable(text)) for text in given]
     return [text for text in texts if text and may_keep(text)][:MAX_TOPICS]
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return ``text`` without the characters that no database keeps."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()

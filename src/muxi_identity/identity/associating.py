@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from muxi_identity.arguments import is_storable
 from muxi_identity.errors import InvalidRequestError
-from muxi_identity.identifiers import Identifier, hint, parse_identifier, parse_reference
+from muxi_identity.identifiers import Identifier, IdentifierRules, hint, parse_identifier, parse_reference
+from muxi_identity.identity.deciding import ANONYMOUS, OnConflict
 from muxi_identity.identity.idempotency import MAX_KEY, earlier_answer, fingerprint, keep_answer
-from muxi_identity.identity.linking import ANONYMOUS, Linked, OnConflict, distinct_items, link
+from muxi_identity.identity.linking import Linked, distinct_items, link
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.people import new_public_id
 from muxi_identity.identity.resolving import Resolver
@@ -48,7 +49,7 @@ class Associator:
             AmbiguousIdentifierError: One is untyped, and several people have it.
             InvalidRequestError: An argument has the wrong shape.
         """
-        identifiers = self._parse_all(given)
+        identifiers = parse_identifiers(given, self._runner.rules)
         user = None if user_id is None else parse_reference(user_id, self._runner.rules)
         if idempotency_key is None:
             target = await self._target(user)
@@ -66,16 +67,6 @@ class Associator:
                 self._runner.cache.forget(each.fold)  # it may have written in bare, when nobody knew it for a secret
         return _link_result(identifiers, linked)
 
-    def _parse_all(self, given: Sequence[object]) -> list[Identifier]:
-        if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence) or not given:
-            raise InvalidRequestError(
-                "identifiers must be a list with at least one identifier; each is 'value', ('value', 'type') or "
-                "{'identifier': 'value', 'type': 'type'}."
-            )
-        if len(given) > MAX_IDENTIFIERS:
-            raise InvalidRequestError(f"One call links at most {MAX_IDENTIFIERS} identifiers, not {len(given)}.")
-        return [parse_identifier(each, self._runner.rules) for each in given]
-
     async def _target(self, user: Reference | None) -> str | None:
         if isinstance(user, Identifier):
             # New rows go under the member that the identifier belongs to, so that an unmerge leaves them with it.
@@ -86,7 +77,12 @@ class Associator:
     async def _link_unknown(
         self, identifiers: Sequence[Identifier], target: str | None, verified: bool, caller: Caller
     ) -> Linked | None:
-        """Link in one statement where nobody has any of the identifiers; None where that is not so."""
+        """Link in one statement where nobody has any of the identifiers; None where that is not so.
+
+        It writes no outbox: where somebody is to be told of it, the ordinary transaction does it.
+        """
+        if self._runner.tells_of_newcomers:
+            return None
         change = self._runner.change_by(caller)
         items = distinct_items(identifiers, [self._runner.bucket(identifier.fold) for identifier in identifiers])
         if len({item.bucket for item in items}) != len(items) or any(
@@ -148,6 +144,23 @@ def _count_types(new: Sequence[NewIdentifier]) -> dict[str | None, int]:
     for row in new:
         held[row.type] = held.get(row.type, 0) + 1
     return held
+
+
+def parse_identifiers(given: object, rules: IdentifierRules) -> list[Identifier]:
+    """Parse the identifiers of one call.
+
+    Raises:
+        InvalidRequestError: They are no list, none, or too many.
+        InvalidIdentifierError: One of them can be nobody's.
+    """
+    if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence) or not given:
+        raise InvalidRequestError(
+            "identifiers must be a list with at least one identifier; each is 'value', ('value', 'type') or "
+            "{'identifier': 'value', 'type': 'type'}."
+        )
+    if len(given) > MAX_IDENTIFIERS:
+        raise InvalidRequestError(f"One call takes at most {MAX_IDENTIFIERS} identifiers, not {len(given)}.")
+    return [parse_identifier(each, rules) for each in given]
 
 
 def _link_result(identifiers: Sequence[Identifier], linked: Linked) -> LinkResult:

@@ -7,6 +7,7 @@ does not give away which e-mail addresses or API keys it knows.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
@@ -49,21 +50,25 @@ def key_beside(database: Path) -> str:
     """
     path = database.with_suffix(".key")
     try:
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            # A link fails where the name exists: of several processes that start at once, all use the first one's key.
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        if not path.exists():
+            _make_key(path)
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise ConfigurationError(
             f"{path} cannot be read or made ({error.strerror}); set the secret MUXI_SECRET_KEY instead."
         ) from error
+
+
+def _make_key(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        # A link fails where the name exists: of several processes that start at once, all use the first one's key.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

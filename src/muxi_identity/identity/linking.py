@@ -9,51 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sqlalchemy import func, select, update
 
 from muxi_identity.errors import (
-    IdentifierConflictError,
     InvalidIdentifierError,
-    InvalidRequestError,
     UserNotFoundError,
 )
 from muxi_identity.identifiers import Identifier, same_value
+from muxi_identity.identity.deciding import Decision, Item, OnConflict, decide
 from muxi_identity.identity.history import Event, record
 from muxi_identity.identity.matching import is_barred, same_identifier
 from muxi_identity.identity.merging import merge
 from muxi_identity.identity.people import new_user
+from muxi_identity.identity.separations import separated_pairs
 from muxi_identity.identity.slots import check_limits, count_live, insert_identifiers, new_identifier
 from muxi_identity.identity.transaction import Member, Person, Transaction
 from muxi_identity.models import microseconds
 from muxi_identity.storage.errors import RaceLost
 from muxi_identity.storage.rows import BucketRow
 from muxi_identity.storage.tables import identifiers as table
-
-OnConflict = Literal["raise", "absorb", "merge"]
-MODES: tuple[OnConflict, ...] = ("raise", "absorb", "merge")
-ANONYMOUS = "anonymous"
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """One identifier of the request, with the live rows that a link takes for the same identifier."""
-
-    position: int
-    identifier: Identifier
-    bucket: bytes
-    rows: list[BucketRow] = field(default_factory=list)
-
-    @property
-    def owners(self) -> set[int]:
-        """The roots that have it."""
-        return {row.root_pk for row in self.rows if row.root_pk is not None}
-
-    @property
-    def shown(self) -> str:
-        """What may be shown of it: a key that was passed bare is known for a secret by its row."""
-        return next((row.spelling for row in self.rows if row.secret), self.identifier.shown)
 
 
 @dataclass(slots=True)
@@ -92,11 +67,12 @@ def link(
     given = _given_member(tx, user_id)
     roots = {root for item in items for root in item.owners}
     people = tx.lock_people(roots | {given.root_pk} if given else roots)
-    if _read(tx, items) != rows:
+    if _read(tx, items) != rows or _given_member(tx, user_id) != given:
         raise RaceLost
     _refuse_barred(items, rows)
 
-    decision = decide(items, people, people[given.root_pk] if given else None, tx.match, on_conflict, verified)
+    apart = separated_pairs(tx, people.values())
+    decision = decide(items, people, people[given.root_pk] if given else None, tx.match, on_conflict, verified, apart)
     survivor = decision.survivor
     _check_limits(tx, decision)
 
@@ -105,9 +81,9 @@ def link(
         survivor = new_user(tx, established=True)
     owner = given or decision.member_of(survivor)
     merge_ids = [merge(tx, survivor, person, mode=on_conflict) for person in decision.absorbed]
-    refreshed = [_refresh(tx, item, survivor, verified) for item in decision.known]
+    refreshed = [refresh(tx, item, survivor, verified) for item in decision.known]
     _retire(tx, [row for item in [*decision.taken, *decision.promoted] for row in item.rows])
-    _forget_clear_text(tx, [item.identifier for item in items if item.identifier.secret])
+    forget_clear_text(tx, [item.identifier for item in items if item.identifier.secret])
     fresh = [*decision.unknown, *decision.taken]
     fresh.sort(key=lambda item: item.position)
     insert_identifiers(
@@ -186,137 +162,6 @@ def _refuse_barred(items: Sequence[Item], rows: dict[bytes, list[BucketRow]]) ->
             )
 
 
-@dataclass(slots=True)
-class Decision:
-    """What a link will do. ``survivor=None``: with a new user."""
-
-    survivor: Person | None
-    absorbed: list[Person] = field(default_factory=list)
-    """Who is merged into the survivor, oldest first."""
-    known: list[Item] = field(default_factory=list)
-    """The survivor's already, or coming with a merge."""
-    unknown: list[Item] = field(default_factory=list)
-    """Nobody's: to be linked."""
-    taken: list[Item] = field(default_factory=list)
-    """Another's without proof, and proved now: to be linked, leaving everything else with the other."""
-    promoted: list[Item] = field(default_factory=list)
-    """Anonymous, their data joining the survivor: to be retired."""
-    left: list[Item] = field(default_factory=list)
-    """Anonymous, not to be touched."""
-
-    def member_of(self, survivor: Person) -> Member:
-        """Return the member that new identifiers go under: that of an identifier they are linked along with, so
-        that an unmerge leaves them together."""
-        for item in [*self.known, *self.promoted]:
-            for row in item.rows:
-                if row.user_pk is not None and row.root_pk == survivor.root_pk:
-                    return Member(row.user_pk, survivor.root_pk)
-        return Member(survivor.root_pk, survivor.root_pk)
-
-
-def decide(
-    items: Sequence[Item],
-    people: dict[int, Person],
-    given: Person | None,
-    match: str,
-    on_conflict: OnConflict,
-    verified: bool,
-) -> Decision:
-    """Decide what linking ``items`` does. Pure.
-
-    ``people`` are the owners by root. The survivor is ``given``, else the established one, else the oldest.
-
-    Raises:
-        IdentifierConflictError: Naming every identifier in conflict with its owner.
-    """
-
-    def counts(item: Item) -> bool:
-        """Whether the formation lets this item decide by itself whom the others are linked to."""
-        if given is not None or on_conflict == "merge" or match == "any":
-            return True
-        return match == "verified" and all(row.verified_at is not None for row in item.rows)
-
-    left = [item for item in items if on_conflict == "absorb" and _must_be_left(item, people, given)]
-    rest = [item for item in items if item not in left]
-    if not rest and given is None:
-        raise InvalidRequestError("Anonymous identifiers alone cannot be absorbed: pass who they turned out to be.")
-    owners = {root for item in rest if counts(item) for root in item.owners}
-    survivor = given or _choose_survivor([people[root] for root in owners])
-    decision = Decision(survivor, left=left)
-    conflicts: list[Item] = []
-    absorbed: dict[int, Person] = {}
-    for item in rest:
-        others = item.owners - {survivor.root_pk} if survivor else item.owners
-        if not item.rows:
-            decision.unknown.append(item)
-        elif not others:
-            decision.known.append(item)
-        elif on_conflict == "merge" or (
-            on_conflict == "absorb" and counts(item) and not any(people[root].established for root in others)
-        ):
-            absorbed.update({root: people[root] for root in others})
-            decision.known.append(item)
-        elif (verified or item.identifier.verified) and not any(_has_claim(people[root], item) for root in others):
-            decision.taken.append(item)
-        else:
-            conflicts.append(item)
-    if conflicts:
-        # Several known owners and nobody chosen by the caller: each of them is one side of the conflict.
-        raise _conflict(conflicts if given else [item for item in rest if item.rows], given, people, on_conflict)
-    decision.absorbed = sorted(absorbed.values(), key=lambda person: (person.created_at, person.root_pk))
-    signed_in = any(item.identifier.type != ANONYMOUS for item in rest)
-    if on_conflict == "absorb":
-        # What a visitor did before signing in joins the person; the next visitor of a shared device starts afresh.
-        decision.promoted = [
-            item
-            for item in decision.known
-            if item.identifier.type == ANONYMOUS
-            and not any(people[root].established for root in item.owners)
-            and (signed_in or not item.owners.isdisjoint(absorbed))
-        ]
-        decision.known = [item for item in decision.known if item not in decision.promoted]
-    return decision
-
-
-def _must_be_left(item: Item, people: dict[int, Person], given: Person | None) -> bool:
-    # A shared device: its identifier must not tie whoever uses it next to this person.
-    if item.identifier.type != ANONYMOUS:
-        return False
-    others = item.owners - {given.root_pk} if given else item.owners
-    return not item.rows or any(people[root].established for root in others)
-
-
-def _choose_survivor(people: Sequence[Person]) -> Person | None:
-    return min(people, key=lambda one: (not one.established, one.created_at, one.root_pk), default=None)
-
-
-def _has_claim(owner: Person, item: Item) -> bool:
-    """Tell whether ``owner`` keeps its identifier against proof.
-
-    Pre-hijacking: somebody writes in first under the victim's e-mail address, unverified, and waits for the victim's
-    data to join. Whoever proves the address gets it, without anything of that user.
-    """
-    return owner.established or owner.verified or any(row.verified_at is not None for row in item.rows)
-
-
-def _conflict(
-    items: Sequence[Item], given: Person | None, people: dict[int, Person], on_conflict: OnConflict
-) -> IdentifierConflictError:
-    conflicts = [
-        {"identifier": item.shown, "type": item.identifier.type, "muxi_user_id": people[root].public_id}
-        for item in items
-        for root in sorted(item.owners)
-        if given is None or root != given.root_pk
-    ]
-    names = ", ".join(f"{one['identifier']} belongs to {one['muxi_user_id']}" for one in conflicts)
-    mend = (
-        'on_conflict="merge" joins any users'
-        if on_conflict == "absorb"
-        else 'on_conflict="absorb" joins users that only first contact has made, "merge" joins any'
-    )
-    return IdentifierConflictError(f"Nothing was linked: {names}; {mend}.", conflicts=conflicts)
-
-
 def _check_limits(tx: Transaction, decision: Decision) -> None:
     fresh = [*decision.unknown, *decision.taken]
     gains_type = [item for item in decision.known if _gains_type(item)]
@@ -337,7 +182,7 @@ def _gains_type(item: Item) -> bool:
     return item.rows[0].type is None and item.identifier.type is not None
 
 
-def _refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bool:
+def refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bool:
     """Give a known identifier what the link adds: a type, proof, another expiry. Tell whether there was anything."""
     row, new = item.rows[0], item.identifier
     values: dict[str, object] = {}
@@ -373,7 +218,7 @@ def _retire(tx: Transaction, rows: Sequence[BucketRow]) -> None:
     tx.touch(sorted({row.root_pk for row in rows if row.root_pk is not None}))
 
 
-def _forget_clear_text(tx: Transaction, secrets: Sequence[Identifier]) -> None:
+def forget_clear_text(tx: Transaction, secrets: Sequence[Identifier]) -> None:
     """Take the clear text off what is left of identifiers that are known for secrets now.
 
     A key wrote in bare, and was unlinked, expired or taken over before it was linked as a key: its old rows hold it.

@@ -7,15 +7,15 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import func, insert, or_, select, tuple_
 
-from muxi_identity.errors import MergeConflictError, UserExistsError, UserNotFoundError
+from muxi_identity.errors import UserExistsError, UserNotFoundError
 from muxi_identity.identity.history import Event, record
 from muxi_identity.identity.transaction import Person, Transaction
-from muxi_identity.models import DeleteResult, IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
+from muxi_identity.models import IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
 from muxi_identity.paging import check_limit, read_cursor, write_cursor
 from muxi_identity.storage.errors import ConstraintViolated
-from muxi_identity.storage.tables import OWNED_TABLES, history, identifiers, merges, users
+from muxi_identity.storage.tables import identifiers, users
 
 
 def new_public_id() -> str:
@@ -162,77 +162,3 @@ def identifiers_of(tx: Transaction, root_pk: int) -> list[IdentifierRecord]:
         }
         for row in tx.connection.execute(statement)
     ]
-
-
-def delete_user(tx: Transaction, root_pk: int, *, include_merged: bool) -> DeleteResult:
-    """Delete a person: root, members, identifiers and every user-owned row.
-
-    What stays: history rows, which hold ids alone (their free-text reasons go), and the tombstones of secrets, so
-    that a key of somebody who was deleted never becomes a new user.
-
-    Raises:
-        MergeConflictError: Other users are merged into it and ``include_merged`` is false.
-        RaceLost: Somebody wrote under the person meanwhile.
-    """
-    person = tx.lock_people([root_pk])[root_pk]
-    merged = _merged_public_ids(tx, person)
-    if merged and not include_merged:
-        raise MergeConflictError(
-            f"{person.public_id} is one person with {', '.join(merged)}; pass include_merged=True to delete them all.",
-            user_id=person.public_id,
-            merged_users=merged,
-        )
-    pks = person.member_pks
-    tx.erased = True
-    if tx.database.lock_rows:
-        # Writes under the person lock the user first and its identifier next: taken in the same order, nobody
-        # waits in a circle, and no row arrives between two of the statements below.
-        tx.connection.execute(select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).with_for_update())
-    _fence_all(tx, pks, [person.public_id, *merged])
-    deleted = 0
-    for table in OWNED_TABLES:
-        owned = (table.c.formation_id == tx.formation_id) & table.c.user_pk.in_(pks)
-        deleted += tx.connection.execute(delete(table).where(owned)).rowcount
-    theirs = (identifiers.c.formation_id == tx.formation_id) & identifiers.c.user_pk.in_(pks)
-    tx.connection.execute(
-        update(identifiers)
-        .where(theirs, identifiers.c.secret)
-        .values(
-            user_pk=None,
-            spelling="",
-            metadata=None,
-            source=None,
-            unlinked_at=func.coalesce(identifiers.c.unlinked_at, tx.now),
-        )
-    )
-    deleted += tx.connection.execute(delete(identifiers).where(theirs)).rowcount
-    ledger = (merges.c.formation_id == tx.formation_id) & (
-        merges.c.primary_pk.in_(pks) | merges.c.secondary_pk.in_(pks)
-    )
-    deleted += tx.connection.execute(delete(merges).where(ledger)).rowcount
-    deleted += tx.connection.execute(delete(users).where(tx.users_where(users.c.pk.in_(pks)))).rowcount
-    tx.connection.execute(
-        update(history)
-        .where(history.c.formation_id == tx.formation_id, history.c.user_id.in_([person.public_id, *merged]))
-        .values(reason=None)
-    )
-    record(tx, Event.USER_DELETE, person.public_id)
-    return {"muxi_user_id": person.public_id, "merged_users": merged, "rows_deleted": deleted}
-
-
-def _merged_public_ids(tx: Transaction, person: Person) -> list[str]:
-    statement = (
-        select(users.c.public_id)
-        .where(tx.users_where(users.c.root_pk == person.root_pk, users.c.pk != person.root_pk))
-        .order_by(users.c.created_at, users.c.pk)
-    )
-    return list(tx.connection.execute(statement).scalars())
-
-
-def _fence_all(tx: Transaction, member_pks: Sequence[int], public_ids: Sequence[str]) -> None:
-    buckets = select(identifiers.c.bucket).where(
-        identifiers.c.formation_id == tx.formation_id, identifiers.c.user_pk.in_(member_pks)
-    )
-    tx.fence.buckets(tx.connection.execute(buckets).scalars())
-    tx.fence.buckets(public_ids)
-    tx.fence.members(member_pks)

@@ -58,7 +58,7 @@ class Resolver:
             except RaceLost:
                 return None
 
-        plain = not (fresh or reference.expires_at or reference.verified)
+        plain = not (fresh or reference.expires_at or reference.verified or self._runner.tells_of_newcomers)
         answer = await self._lookup.find(reference, fresh=fresh, meet=meet if plain else None)
         if answer.hit is not None:
             return answer, answer.hit.public_id == made
@@ -77,7 +77,9 @@ class Resolver:
         token = self._runner.cache.bucket_tokens.take(bucket)
         generation = self._runner.cache.member_tokens.generation
         try:
-            made = await self._runner.database.create_person(self._runner.formation_id, person, change)
+            made = None
+            if not self._runner.tells_of_newcomers:
+                made = await self._runner.database.create_person(self._runner.formation_id, person, change)
         except RaceLost:
             made = None
         if made is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
@@ -14,9 +14,12 @@ from muxi_identity.arguments import check_note
 from muxi_identity.errors import IdentityChangedError, StorageUnavailableError
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Fence, IdentityCache
-from muxi_identity.identity.history import write_events
+from muxi_identity.identity.history import Event, told_as, write_events
 from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.outbox import write_outgoing
+from muxi_identity.identity.subscriptions import NOBODY, Subscriptions
 from muxi_identity.identity.transaction import Transaction
+from muxi_identity.models import EventPayload
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import GuardRefused, RaceLost
 from muxi_identity.storage.rows import Change
@@ -64,6 +67,9 @@ class Runner:
         rules: IdentifierRules,
         match: str,
         clock: Clock,
+        *,
+        subscriptions: Subscriptions = NOBODY,
+        committed: Callable[[Sequence[EventPayload]], None] | None = None,
     ) -> None:
         self.database = database
         self.formation_id = formation_id
@@ -72,7 +78,11 @@ class Runner:
         self.rules = rules
         self.clock = clock
         self.tasks: set[asyncio.Task[Any]] = set()
+        self.subscriptions = subscriptions
+        # The statements that make a user or a link in one round trip write no outbox.
+        self.tells_of_newcomers = subscriptions.want(told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
         self._match = match
+        self._committed = committed
 
     async def finish(self) -> None:
         """Wait until everything that was begun has ended."""
@@ -114,15 +124,16 @@ class Runner:
     async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
         fence = Fence(self.cache)
         epoch: list[int] = []
-        erased: list[bool] = []
+        done: list[Transaction] = []
 
         def whole(connection: Connection) -> T:
             tx = self._transaction(connection, change, fence)
             result = work(tx)
             write_events(tx)
-            erased.append(tx.erased)
             if fence and self.database.dialect == "sqlite":
                 epoch.append(tx.raise_epoch())
+            write_outgoing(tx)
+            done.append(tx)
             return result
 
         in_doubt = False
@@ -134,7 +145,10 @@ class Runner:
         else:
             if epoch and self.cache.epoch == epoch[0] - 1:
                 self.cache.epoch = epoch[0]  # this process did it and has fenced it: nothing else to forget
-            if any(erased):
+            # Before anything is waited for: what was committed later is told later.
+            if self._committed is not None and done[-1].outgoing:
+                self._committed(done[-1].outgoing)
+            if done[-1].erased:
                 await self.database.scrub()
             return result
         finally:
@@ -164,6 +178,7 @@ class Runner:
             bucket=self.bucket,
             rules=self.rules,
             match=self._match,
+            subscriptions=self.subscriptions,
         )
 
     def change_by(self, caller: Caller) -> Change:

@@ -44,8 +44,10 @@ def new_identifier(identifier: Identifier, bucket: bytes, now: int, verified: bo
     )
 
 
-def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Member, user_id: str) -> None:
-    """Insert rows under ``owner``, each at the next slot of its bucket. ``user_id`` is who the history names.
+def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Member, user_id: str) -> list[int]:
+    """Insert rows under ``owner``, each at the next slot of its bucket, and return their keys.
+
+    ``user_id`` is who the history names.
 
     The buckets were read by ``tx.bucket_rows`` before.
 
@@ -53,7 +55,7 @@ def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Mem
         RaceLost: Somebody inserted into one of the buckets meanwhile.
     """
     if not new:
-        return
+        return []
     slots = tx.take_slots([row.bucket for row in new])
     keys = tx.new_keys(len(new))
     values = [
@@ -72,6 +74,7 @@ def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Mem
     tx.connection.execute(insert(table), sorted(values, key=lambda value: (value["bucket"], value["slot"])))
     for pk in keys:
         record(tx, Event.IDENTIFIER_LINK, user_id, identifier_pk=pk)
+    return keys
 
 
 def count_live(tx: Transaction, member_pks: Sequence[int]) -> dict[str | None, int]:
@@ -89,24 +92,33 @@ def count_live(tx: Transaction, member_pks: Sequence[int]) -> dict[str | None, i
     return {row[0]: row[1] for row in tx.connection.execute(statement)}
 
 
+def passed_limits(
+    limit: int, caps: Mapping[str | None, int | None], held: Mapping[str | None, int]
+) -> list[tuple[str | None, int, int]]:
+    """Return the limits that a person with ``held`` passes: the type (None: all identifiers), the limit, the number."""
+    passed: list[tuple[str | None, int, int]] = []
+    number = sum(held.values())
+    if number > limit:
+        passed.append((None, limit, number))
+    for kind, number in held.items():
+        cap = caps.get(kind)
+        if cap is not None and number > cap:
+            passed.append((kind, cap, number))
+    return passed
+
+
 def check_limits(limit: int, caps: Mapping[str | None, int | None], held: Mapping[str | None, int]) -> None:
     """Check what a person would hold against ``limit`` for all, and ``caps`` for each type.
 
     Raises:
         IdentifierLimitError: Naming the first limit that is passed.
     """
-    if sum(held.values()) > limit:
-        raise IdentifierLimitError(
-            f"A person may have {limit} identifiers; unlink some, or raise identity.max_identifiers_per_user.",
-            limit=limit,
-            type=None,
-        )
-    for kind, number in held.items():
-        cap = caps.get(kind)
-        if cap is not None and number > cap:
-            raise IdentifierLimitError(
-                f"A person may have {cap} identifier(s) of type {kind}; unlink one, or raise "
-                f"identity.types.{kind}.max_per_user.",
-                limit=cap,
-                type=kind,
+    for kind, most, _number in passed_limits(limit, caps, held):
+        if kind is None:
+            message = f"A person may have {most} identifiers; unlink some, or raise identity.max_identifiers_per_user."
+        else:
+            message = (
+                f"A person may have {most} identifier(s) of type {kind}; unlink one, or raise "
+                f"identity.types.{kind}.max_per_user."
             )
+        raise IdentifierLimitError(message, limit=most, type=kind)

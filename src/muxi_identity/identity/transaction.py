@@ -12,11 +12,14 @@ from sqlalchemy.sql import ColumnElement
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Fence
 from muxi_identity.identity.keys import BucketKey
+from muxi_identity.identity.subscriptions import NOBODY, Subscriptions
+from muxi_identity.models import EventPayload
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import RaceLost
 from muxi_identity.storage.rows import BucketRow, Change
 from muxi_identity.storage.tables import formations, identifiers, users
 
+_KEYS_AT_ONCE = 8
 _root = users.alias("root")
 _member = users.alias("member")
 
@@ -53,9 +56,13 @@ class Transaction:
     rules: IdentifierRules
     match: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    subscriptions: Subscriptions = NOBODY
+    outgoing: list[EventPayload] = field(default_factory=list)
+    """What others are told once this is committed; see :mod:`muxi_identity.identity.outbox`."""
     erased: bool = False
     """Something was erased that must not be found in what the database keeps of older states either."""
     _next_slots: dict[bytes, int] = field(default_factory=dict)
+    _keys: list[int] = field(default_factory=list)
 
     @property
     def now(self) -> int:
@@ -63,8 +70,14 @@ class Transaction:
         return self.change.at
 
     def new_keys(self, number: int) -> list[int]:
-        """Draw keys that no row ever had."""
-        return self.database.new_keys(self.connection, self.formation_id, number)
+        """Draw keys that no row ever had.
+
+        A few more than asked for are drawn at once: a turn writes to several tables.
+        """
+        if len(self._keys) < number:
+            self._keys += self.database.new_keys(self.connection, self.formation_id, max(number, _KEYS_AT_ONCE))
+        drawn, self._keys = self._keys[:number], self._keys[number:]
+        return drawn
 
     def bucket_rows(self, buckets: Iterable[bytes]) -> dict[bytes, list[BucketRow]]:
         """Read the rows of these buckets that are live or tombstones of secrets, by slot.
@@ -151,6 +164,15 @@ class Transaction:
         if self.database.lock_rows:
             self.connection.execute(roots.with_for_update(key_share=True))
         # A statement of its own: it sees what was committed while the locks were waited for.
+        return self.read_people(wanted)
+
+    def read_people(self, root_pks: Iterable[int]) -> dict[int, Person]:
+        """Read the people of these roots, without locking them.
+
+        Raises:
+            RaceLost: One of them is no root any more, or is gone.
+        """
+        wanted = sorted(set(root_pks))
         people: dict[int, Person] = {}
         members = (
             select(users.c.pk, users.c.root_pk, users.c.public_id, users.c.created_at, users.c.established_at)

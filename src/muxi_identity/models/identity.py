@@ -84,8 +84,13 @@ class UnlinkResult(TypedDict):
 
 
 class DeleteResult(TypedDict):
-    """Who was deleted, with the public ids that had been merged into it, and the number of rows that went."""
+    """Who was deleted, with the public ids that had been merged into it, and the number of rows that went.
+
+    ``counts`` says how many of each kind. ``dry_run``: nothing was deleted, and this is what would go.
+    """
 
     muxi_user_id: str
     merged_users: list[str]
     rows_deleted: int
+    counts: dict[str, int]
+    dry_run: bool

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.server.call import Call
 from muxi_identity.server.gate import Gate
 from muxi_identity.server.keys import Role
+from muxi_identity.server.logs import access_log
 from muxi_identity.server.openapi import complete
 from muxi_identity.server.operations import SCOPE, Operation
 from muxi_identity.server.paths import register
@@ -84,13 +86,14 @@ class Served:
         try:
             if self._run_tasks:
                 for site in self.sites:
-                    site.start_tasks()
+                    site.start_workers()
             if made and self._on_keys is not None:
                 self._on_keys(made)
             yield
         finally:
             self.stopping.set()
             await self.sites.close()
+            access_log.flush()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -118,7 +121,7 @@ def create_app(
 
     They are opened when the server starts. Formations in the same database share its connections. ``on_keys`` is told
     in clear, once, the keys that were made for formations that had none; nobody can show them later. With
-    ``run_tasks``, scheduled tasks run in this process, along with whatever other process does so.
+    ``run_tasks``, scheduled tasks run and webhooks are called in this process, along with whatever other does so.
 
     Raises:
         ConfigurationError: There is no formation, or two of them have the same id.
@@ -145,6 +148,9 @@ def _make_api(served: Served) -> FastAPI:
 
     async def unmatched(request: Request, error: Exception) -> Response:
         call: Call = request.scope[SCOPE]
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            # The framework names the methods of the first route alone that has this path.
+            error.headers = {"Allow": ", ".join(sorted(_methods(api, request.url.path)))}
         return refuse(call, problem_from(error, call))
 
     async def unexpected(request: Request, _error: Exception) -> Response:
@@ -163,3 +169,12 @@ def _make_api(served: Served) -> FastAPI:
 
     api.openapi = openapi  # type: ignore[method-assign]
     return api
+
+
+def _methods(api: FastAPI, path: str) -> set[str]:
+    return {
+        method
+        for route in api.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import itertools
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,11 +12,12 @@ from time import perf_counter
 from typing import Any
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
-from muxi_identity.client.operations import Given, given_by_channel
+from muxi_identity.client.operations import Given, checked_channel, given_by_channel
 from muxi_identity.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
 from muxi_identity.identifiers import Identifier
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.running import Caller
+from muxi_identity.refusals import MAX_SECRET_BYTES
 from muxi_identity.server.idempotency import Claim
 from muxi_identity.server.keys import Role
 from muxi_identity.server.sites import Site
@@ -32,8 +34,11 @@ IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
 ACTOR = b"x-muxi-actor"
 REQUEST_ID = b"x-request-id"
 
+# Request ids are no secrets: a process draws one number, and counts.
+_PROCESS = secrets.token_hex(6)
+_numbers = itertools.count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MAX_HEADER = 10_000
+_MAX_HEADER = MAX_SECRET_BYTES  # bytes: the longest identifier that there is
 _TOKEN = "eyJ"  # noqa: S105 - how the first part of every JWT begins
 
 
@@ -80,7 +85,7 @@ class Call:
         if given is not None and _REQUEST_ID.fullmatch(text := given.decode("latin-1")):
             self.request_id = text
         else:
-            self.request_id = f"req_{secrets.token_hex(10)}"
+            self.request_id = f"req_{_PROCESS}{next(_numbers):08x}"
         self.route = ""
         self.status = 0
         self.role: Role | None = None
@@ -146,32 +151,44 @@ class Call:
             raise ForbiddenError("This takes the admin key (X-Muxi-Admin-Key).")
 
     def _let_in(self) -> Role:
+        # All that is sent must be good: what a caller believes to be in force is, or the request is refused.
         headers = self._headers
+        found: list[Role] = []
         for name, role in ((ADMIN_KEY, Role.ADMIN), (CLIENT_KEY, Role.CLIENT)):
             if (key := headers.get(name)) is not None:
-                return self._open(role, key.decode("latin-1"))
-        scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not credentials:
+                found.append(self._open(role, key.decode("latin-1")))
+        if (authorization := headers.get(b"authorization")) is not None:
+            found.append(self._bear(authorization.decode("latin-1")))
+        if not found:
             raise UnauthorizedError(
                 "Send a key (X-Muxi-Client-Key or X-Muxi-Admin-Key) or a user token (Authorization: Bearer ...)."
             )
-        if credentials.startswith(_TOKEN):
-            self._bound = self.site.tokens.read(credentials.strip())
-            self.caller = repr(self._bound).encode()
-            return Role.TOKEN
-        # Whoever can send no header of ours, such as a scraper of metrics, sends the key like this.
-        for role in (Role.ADMIN, Role.CLIENT):
-            if (digest := self.site.keys.opens(role, credentials.strip())) is not None:
-                self.caller = digest
-                return role
-        raise UnauthorizedError("The bearer token is none that this formation knows.")
+        if Role.TOKEN in found and len(found) > 1:
+            raise UnauthorizedError("Send a key or a user token, not both: they say different things of who calls.")
+        return found[0]
 
     def _open(self, role: Role, key: str) -> Role:
         digest = self.site.keys.opens(role, key)
         if digest is None:
             raise UnauthorizedError(f"X-Muxi-{role.value.title()}-Key is none that this formation knows.")
-        self.caller = digest
+        self.caller = self.caller or digest
         return role
+
+    def _bear(self, authorization: str) -> Role:
+        scheme, _, credentials = authorization.partition(" ")
+        credentials = credentials.strip()
+        if scheme.lower() != "bearer":
+            raise UnauthorizedError("Authorization is understood as Bearer and a user token alone.")
+        if credentials.startswith(_TOKEN):
+            self._bound = self.site.tokens.read(credentials)
+            self.caller = self.caller or repr(self._bound).encode()
+            return Role.TOKEN
+        # Whoever can send no header of ours, such as a scraper of metrics, sends the key like this.
+        for role in (Role.ADMIN, Role.CLIENT):
+            if (digest := self.site.keys.opens(role, credentials)) is not None:
+                self.caller = self.caller or digest
+                return role
+        raise UnauthorizedError("The bearer token is none that this formation knows.")
 
     @property
     def is_admin(self) -> bool:
@@ -192,6 +209,20 @@ class Call:
         return Caller(self.header(ACTOR) or self.role.value)
 
     # Whom it is about
+
+    def check_names(self) -> None:
+        """Check the headers that name a user, whether or not they are needed.
+
+        Raises:
+            InvalidRequestError: One of them is too long.
+            InvalidIdentifierError: The type or the scope cannot be one.
+        """
+        self.header(USER)
+        kind, scope = self.header(USER_TYPE), self.header(USER_SCOPE)
+        if kind is not None:
+            checked_channel(kind, scope)
+        elif scope is not None:
+            raise InvalidRequestError("X-Muxi-User-ID-Scope says nothing without X-Muxi-User-ID-Type.")
 
     async def user(self, *others: Given | None) -> Given:
         """Return the one user that the request names: by header, and by whatever ``others`` hold.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
@@ -11,17 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muxi_identity.server.call import Call
 from muxi_identity.server.cors import allow_origin, preflight
-from muxi_identity.server.logs import ACCESS
+from muxi_identity.server.logs import access_log
 from muxi_identity.server.operations import SCOPE
 from muxi_identity.server.paths import check
 from muxi_identity.server.problems import Problem
-from muxi_identity.server.serving import problem_from, refuse
+from muxi_identity.server.serving import JSON, problem_from, refuse
 from muxi_identity.server.sites import Sites
 
-logger = logging.getLogger(ACCESS)
-
-Direct = Callable[[Call, Scope, Receive], Awaitable[Response]]
+Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
+"""Answers a call with the body of a good answer, or with another whole one."""
 _NO_ROUTE = "-"
+_JSON = JSON.encode()
 
 
 class Gate:
@@ -66,7 +65,19 @@ class Gate:
             elif origin is not None and (allowed := preflight(site.config.server.cors_origins, headers, call.method)):
                 await allowed(scope, receive, answer)
             elif (direct := self._direct.get((call.method, path))) is not None:
-                await (await direct(call, scope, receive))(scope, receive, answer)
+                told = await direct(call, receive)
+                if isinstance(told, Response) or origin is not None:
+                    told = told if isinstance(told, Response) else Response(told, media_type=JSON)
+                    await told(scope, receive, answer)
+                else:
+                    call.status = 200
+                    head = [
+                        (b"content-type", _JSON),
+                        (b"content-length", b"%d" % len(told)),
+                        (b"x-request-id", call.request_id.encode()),
+                    ]
+                    await send({"type": "http.response.start", "status": 200, "headers": head})
+                    await send({"type": "http.response.body", "body": told})
             else:
                 check(path)
                 inner = {**scope, "path": path, "raw_path": path.encode("latin-1"), SCOPE: call}
@@ -82,16 +93,15 @@ class Gate:
         seconds = perf_counter() - call.begun
         route = call.route or _NO_ROUTE
         call.site.metrics.answered(call.method if call.route else _NO_ROUTE, route, call.status, seconds)
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        fields = {
-            "request_id": call.request_id,
-            "formation": call.site.config.id,
-            "method": call.method,
-            "route": route,
-            "status": call.status,
-            "milliseconds": round(seconds * 1000, 3),
-            "as": call.role,
-            "user": call.shown_user,
-        }
-        logger.info("", extra={"fields": fields})
+        access_log.write(
+            {
+                "request_id": call.request_id,
+                "formation": call.site.config.id,
+                "method": call.method,
+                "route": route,
+                "status": call.status,
+                "milliseconds": round(seconds * 1000, 3),
+                "as": call.role,
+                "user": call.shown_user,
+            }
+        )

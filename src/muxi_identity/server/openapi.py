@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from muxi_identity.errors import MuxiError
+from muxi_identity.refusals import MAX_SCOPE_CHARACTERS, MAX_SECRET_BYTES
 from muxi_identity.server.call import Access
+from muxi_identity.server.idempotency import MAX_KEY
 from muxi_identity.server.operations import Operation, Routes
 from muxi_identity.server.problems import status_of
 
@@ -85,9 +87,13 @@ _ENVELOPES: dict[str, Any] = {
     },
 }
 _USER_HEADERS = [
-    ("X-Muxi-User-ID", "Whom the call is about: any identifier of the user, or the public id. A token says it itself."),
-    ("X-Muxi-User-ID-Type", "The identifier's type, such as `slack`."),
-    ("X-Muxi-User-ID-Scope", "The identifier's scope, such as the Slack workspace."),
+    (
+        "X-Muxi-User-ID",
+        MAX_SECRET_BYTES,
+        "Whom the call is about: any identifier of the user, or the public id. A token says it itself.",
+    ),
+    ("X-Muxi-User-ID-Type", 64, "The identifier's type, such as `slack`."),
+    ("X-Muxi-User-ID-Scope", MAX_SCOPE_CHARACTERS, "The identifier's scope, such as the Slack workspace."),
 ]
 
 
@@ -100,7 +106,8 @@ def responses_of(operation: Operation) -> dict[int | str, dict[str, Any]]:
     for status, errors in sorted(by_status.items()):
         found[status] = _bad(operation, status, errors)
     if 422 in by_status:  # what takes parameters takes wrong ones, and a body that is no JSON
-        found[400] = {"description": "The request cannot be read.", "content": _error_content(operation, {})}
+        content = {**_error_content(operation, {}), "text/plain": {}}
+        found[400] = {"description": "The body is no JSON; in plain text: the request is no HTTP.", "content": content}
     found[500] = {
         "description": "`INTERNAL`: a mistake of the server's; `details.request_id` is what its log has.",
         "content": _error_content(operation, {}),
@@ -131,8 +138,10 @@ def _good(operation: Operation) -> dict[str, Any]:
                 "error": None,
                 "data": operation.example,
             }
+    if operation.media is not None:
+        content[operation.media] = {}
     if operation.streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {}
     return {"description": operation.summary, "content": content}
 
 
@@ -154,7 +163,7 @@ def _error_content(operation: Operation, examples: dict[str, Any]) -> dict[str, 
     content: dict[str, Any] = {"schema": {"$ref": _REF.format(name="Error")}}
     if examples:
         content["examples"] = examples
-    return {"application/json": content, "text/event-stream": {"schema": {"type": "string"}}}
+    return {"application/json": content, "text/event-stream": {}}
 
 
 def _first_line(error: type[MuxiError]) -> str:
@@ -181,11 +190,12 @@ def extra_of(operation: Operation) -> dict[str, Any]:
     extra: dict[str, Any] = {"security": _ALLOWED[operation.access]}
     parameters = []
     if operation.user:
-        parameters += [_header(name, about) for name, about in _USER_HEADERS]
+        parameters += [_header(*each) for each in _USER_HEADERS]
     if operation.repetition is not None:
         parameters.append(
             _header(
                 "X-Muxi-Idempotency-Key",
+                MAX_KEY,
                 "Sent again with the same key within a day, the request is answered from what it did the first time.",
             )
         )
@@ -196,8 +206,8 @@ def extra_of(operation: Operation) -> dict[str, Any]:
     return extra
 
 
-def _header(name: str, about: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+def _header(name: str, most: int, about: str) -> dict[str, Any]:
+    schema = {"type": "string", "maxLength": most}
     return {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
 
 

@@ -44,7 +44,7 @@ class Operation:
     """One route.
 
     ``data`` is the type of what it answers, None where it answers no envelope; ``example`` an answer of it, ``body``
-    a request. ``user``: it is about one user, whom header or token may name.
+    a request, ``media`` the type of what is no envelope. ``user``: it is about one user, whom header or token may name.
     """
 
     method: str
@@ -60,7 +60,7 @@ class Operation:
     streams: bool
     example: Any
     body: Any
-    hidden: bool
+    media: str | None
 
     @property
     def template(self) -> str:
@@ -118,7 +118,7 @@ class Routes:
         streams: bool = False,
         example: Any = None,
         body: Any = None,
-        hidden: bool = False,
+        media: str | None = None,
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare the decorated function as an operation. Its docstring is the documentation."""
 
@@ -140,7 +140,7 @@ class Routes:
                     streams=streams,
                     example=example,
                     body=body,
-                    hidden=hidden,
+                    media=media,
                 )
             )
             return endpoint

@@ -9,7 +9,9 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from muxi_identity.errors import InvalidRequestError
 
-_NOT_USERS = "resolve|identifiers|tokens|merge|merges|link-codes|import"
+_NOT_IDENTIFIERS = "unlink|replace|rotate"
+_NOT_CREDENTIALS = "services|rotate"
+_NOT_USERS = "resolve|explain|identifiers|tokens|merge|merges|link-codes|import"
 
 
 class Segment(Convertor[str]):
@@ -35,7 +37,13 @@ class User(Segment):
 class Tail(Segment):
     """All that is left of a path, slashes too: for clients that do not encode them."""
 
-    regex: ClassVar[str] = ".+"
+    regex: ClassVar[str] = rf"(?!(?:{_NOT_IDENTIFIERS})$).+"
+
+
+class Credential(Segment):
+    """A credential's id, but none of the words that stand in the same place of other paths."""
+
+    regex: ClassVar[str] = rf"(?!(?:{_NOT_CREDENTIALS})$)[^/]+"
 
 
 def check(path: str) -> None:
@@ -51,6 +59,6 @@ def check(path: str) -> None:
 
 
 def register() -> None:
-    """Make the kinds of parameter known by name: ``{name:segment}``, ``{name:user}``, ``{name:tail}``."""
-    for name, kind in (("segment", Segment()), ("user", User()), ("tail", Tail())):
-        register_url_convertor(name, kind)
+    """Make the kinds of parameter known by name, as in ``{name:segment}``."""
+    for kind in (Segment, User, Tail, Credential):
+        register_url_convertor(kind.__name__.lower(), kind())

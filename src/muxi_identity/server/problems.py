@@ -18,6 +18,7 @@ STATUS: Mapping[type[errors.MuxiError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.RateLimitedError: 429,
+    errors.LinkCodeError: 422,
     # The data is there and none of the server's keys opens it: nothing that a repetition would mend.
     errors.CredentialUnreadableError: 409,
     errors.ModelError: 502,

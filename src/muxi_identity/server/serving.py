@@ -52,12 +52,12 @@ def install(app: FastAPI, operation: Operation) -> None:
         operation_id=operation.name,
         status_code=operation.status,
         response_model=None,
+        response_class=Response,  # what it answers is said by ``responses`` alone
         tags=[operation.tag],
         summary=operation.summary,
         description=operation.description,
         responses=responses_of(operation),
         openapi_extra=extra_of(operation),
-        include_in_schema=not operation.hidden,
         route_class_override=Served,
     )
 
@@ -169,6 +169,8 @@ def _handler(
             if call.role is not None:
                 call.site.limiter.take(call.role, call.caller)
             declared = request.headers.get("content-length")
+            if operation.user:
+                call.check_names()
             body = await read_body(
                 request.receive,
                 None if declared is None else declared.encode("latin-1"),

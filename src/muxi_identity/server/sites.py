@@ -48,7 +48,8 @@ class Site:
         self._served = ServedFormation(config, databases, responder=responder, clock=clock)
         self.limiter = RateLimiter(config.server.rate_limits)
         self.bus = Bus()
-        self._worker: asyncio.Task[None] | None = None
+        self._clients = {role.value: self._served.acting_as(role.value) for role in Role}
+        self._workers: list[asyncio.Task[None]] = []
 
     async def open(self) -> dict[Role, str]:
         """Open the formation. Return in clear the keys that were made for it now: nobody can show them again.
@@ -64,23 +65,26 @@ class Site:
         self.metrics = Metrics(self.formation)
         return made
 
-    def start_tasks(self) -> None:
-        """Run the scheduled tasks of the formation as they come due, until it is closed."""
-        self._worker = asyncio.create_task(self.client("task").run_tasks(on_run=self._tell))
+    def start_workers(self) -> None:
+        """Run scheduled tasks as they come due and deliver events as they come, until the formation is closed."""
+        self._workers.append(asyncio.create_task(self.client("task").run_tasks(on_run=self._tell)))
+        if self.config.webhooks:
+            self._workers.append(asyncio.create_task(self.client("server").run_events()))
 
     async def _tell(self, run: TaskRun) -> None:
         self.bus.publish(run["muxi_user_id"], "job", run)
 
     async def close(self) -> None:
         """Let what was begun end, and close the formation."""
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self._served.close()
 
     def client(self, actor: str) -> AsyncFormationClient:
         """Return a client whose changes the history puts down to ``actor``."""
-        return self._served.acting_as(actor)
+        client = self._clients.get(actor)
+        return self._served.acting_as(actor) if client is None else client
 
     def pseudonym(self, name: str) -> str:
         """Return what stands for somebody's identifier in a log: the same for the same, and no way back."""

@@ -132,3 +132,7 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         """Draw ``number`` keys that no row of the formation ever had."""
+
+    def new_positions(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        """Draw ``number`` places in the outbox, each after every one that was drawn before, by whatever connection."""
+        return self.new_keys(connection, formation_id, number)

@@ -26,11 +26,23 @@ _SQLITE_UNIQUE = {
     "muxi_idempotency.formation_id, muxi_idempotency.key": "pk_idempotency",
     "muxi_formations.formation_id": "pk_formations",
     "muxi_synopses.formation_id, muxi_synopses.user_pk": "uq_synopses_user",
+    "muxi_link_codes.formation_id, muxi_link_codes.code_hash": "uq_link_codes_hash",
+    "muxi_link_codes.formation_id, muxi_link_codes.user_pk, muxi_link_codes.identifier_pk": "uq_link_codes_identifier",
+    "muxi_link_attempts.formation_id, muxi_link_attempts.identifier_pk": "pk_link_attempts",
     **{f"index '{name}'": name for name in _OWN_KEYS},
 }
 # Somebody else was quicker, or two transactions waited for each other and the server chose this one to give way:
 # the transaction is run again from its beginning.
-_RACES = {"pk_formations", "uq_identifiers_bucket_slot", "pk_idempotency", "uq_synopses_user", *_OWN_KEYS}
+_RACES = {
+    "pk_formations",
+    "uq_identifiers_bucket_slot",
+    "pk_idempotency",
+    "uq_synopses_user",
+    "uq_link_codes_hash",
+    "uq_link_codes_identifier",
+    "pk_link_attempts",
+    *_OWN_KEYS,
+}
 _RACE_STATES = {"40001", "40P01", "55P03"}
 _GOING_STATES = {"57P01", "57P02", "57P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}

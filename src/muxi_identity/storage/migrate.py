@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -12,6 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.util import await_only
 
 logger = logging.getLogger("muxi_identity.storage")
 
@@ -23,9 +28,7 @@ _LOCK_TIMEOUT = "10s"
 _STATEMENT_TIMEOUT = "300s"
 # Waiting for another process's migration is different: it ends.
 _WAIT_FOR_OTHERS = "600s"
-# Alembic keeps the migration under way in a global: of two threads that upgrade two databases one would run the
-# other's.
-_ONE_AT_A_TIME = threading.Lock()
+_LOOK_AGAIN = 0.01  # seconds
 
 
 def _config() -> Config:
@@ -62,7 +65,7 @@ def upgrade(connection: Connection) -> None:
     connection.execution_options(muxi_begin="IMMEDIATE")
     if found == newest() or not _known(found):
         return
-    with connection.begin():
+    with _only_one_here(connection), connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text(f"SET LOCAL statement_timeout = '{_WAIT_FOR_OTHERS}'"))
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
@@ -75,8 +78,34 @@ def upgrade(connection: Connection) -> None:
         logger.info("upgrading the schema from %s to %s", found, newest())
         config = _config()
         config.attributes["connection"] = connection
-        with _ONE_AT_A_TIME:
-            command.upgrade(config, "head")
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _only_one_here(connection: Connection) -> Iterator[None]:
+    """Wait until no other database is upgraded by this process.
+
+    Migrations reach their connection through a global of Alembic's: of two at once, one would run on the other's.
+    """
+    lock = _upgrading
+    if connection.dialect.is_async:
+        while not lock.acquire(blocking=False):
+            await_only(asyncio.sleep(_LOOK_AGAIN))  # whoever has it may be waiting on this event loop
+    else:
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _after_fork() -> None:
+    global _upgrading
+    _upgrading = threading.Lock()  # whoever held it is the parent's
+
+
+_upgrading = threading.Lock()
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _known(revision: str | None) -> bool:

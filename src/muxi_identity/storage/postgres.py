@@ -221,6 +221,12 @@ class PostgresDatabase(Database):
         )
         return list(drawn.scalars())
 
+    def new_positions(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        drawn = connection.execute(
+            sa.text("SELECT nextval('muxi_outbox_positions') FROM generate_series(1, :number)"), {"number": number}
+        )
+        return list(drawn.scalars())
+
 
 def _columns(formation_id: str, person: NewPerson, change: Change) -> list[Any]:
     new = person.identifiers

@@ -7,6 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from muxi_identity.client.asynchronous.channel import AsyncChannel
+from muxi_identity.client.asynchronous.events import AsyncEventCalls
+from muxi_identity.client.asynchronous.export import AsyncExportCalls
+from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.engine import Engine
 from muxi_identity.client.lifecycle import (
@@ -24,8 +27,9 @@ from muxi_identity.client.remote import DEFAULT_RETRIES, DEFAULT_TIMEOUT, read_p
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
-from muxi_identity.conversation.worker import OnRun
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.conversation.shift import OnRun
+from muxi_identity.events.callbacks import OnEvent
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.models import (
     CredentialRotation,
     CredentialService,
@@ -39,12 +43,14 @@ from muxi_identity.models import (
 from muxi_identity.secret import Secret
 
 
-class AsyncFormationClient(AsyncPersonCalls):
+class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncEventCalls):
     """One formation, embedded in this process or behind a server.
 
     Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,
     or nothing for the default formation on SQLite. ``responder`` answers chats; ``memory_ranker`` ranks what
-    ``search_memories`` finds by meaning, with embeddings of your own. The formation is opened by the first call.
+    ``search_memories`` finds by meaning, with embeddings of your own. ``on_event`` is told of each identity event and
+    each finished run of a task that this client commits, in their order for each user (a coroutine function is
+    awaited, a plain one called in a thread; what it raises is logged). The formation is opened by the first call.
 
     Remote: ``url`` is the formation's own address (``https://muxi.example.com``), or ``server_url`` that of a server
     of several, where ``formation_id`` says which. ``client_key`` opens what belongs to the one user that a call
@@ -71,6 +77,7 @@ class AsyncFormationClient(AsyncPersonCalls):
         actor: str | None = None,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
         url: str | None = None,
         server_url: str | None = None,
         formation_id: str | None = None,
@@ -84,9 +91,11 @@ class AsyncFormationClient(AsyncPersonCalls):
         self._lifecycle: Lifecycle | RemoteLifecycle
         if url is None and server_url is None:
             check_embedded(formation_id, client_key, admin_key, user_token)
-            self._lifecycle = Lifecycle(read_config(config), responder=responder, memory_ranker=memory_ranker)
+            self._lifecycle = Lifecycle(
+                read_config(config), responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
             return
-        check_remote(config, responder, memory_ranker)
+        check_remote(config, responder, memory_ranker, on_event)
         place = read_place(
             url=url,
             server_url=server_url,
@@ -108,6 +117,7 @@ class AsyncFormationClient(AsyncPersonCalls):
         actor: str = EMBEDDED,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
+        on_event: OnEvent | None = None,
     ) -> Self:
         """Return a client of a formation that is thrown away when the client is closed or collected.
 
@@ -120,7 +130,9 @@ class AsyncFormationClient(AsyncPersonCalls):
         client = cls.__new__(cls)
         client._actor = actor
         config, folder = ephemeral_config(config)
-        client._lifecycle = Lifecycle(config, responder=responder, memory_ranker=memory_ranker, folder=folder)
+        client._lifecycle = Lifecycle(
+            config, responder=responder, memory_ranker=memory_ranker, folder=folder, on_event=on_event
+        )
         return client
 
     async def __aenter__(self) -> Self:
@@ -238,26 +250,31 @@ class AsyncFormationClient(AsyncPersonCalls):
         user_id: Given,
         *,
         include_merged: bool = False,
+        dry_run: bool = False,
         source: str | None = None,
         reason: str | None = None,
     ) -> DeleteResult:
         """Delete a person: the user, its identifiers and everything that was recorded for them.
 
         Where other users were merged into it, all of them go, and ``include_merged=True`` must say so. The keys
-        (secret identifiers) of a deleted person stay revoked.
+        (secret identifiers) of a deleted person stay revoked. In one transaction, however much there is; the history
+        keeps a receipt of ids and counts. ``dry_run`` deletes nothing and counts what would go.
 
         Raises:
             UserNotFoundError: Nobody has it.
-            MergeConflictError: Others were merged into it and ``include_merged`` is false.
+            MergeConflictError: Others were merged into it and ``include_merged`` is false (not in a dry run).
 
-        >>> made = await formation.create_user("usr_alice")
-        >>> (await formation.delete_user("usr_alice"))["muxi_user_id"]
-        'usr_alice'
+        >>> told = await formation.chat("My budget is $5,000", user_id="user_123")
+        >>> (await formation.delete_user("user_123", dry_run=True))["counts"]["messages"]
+        2
+        >>> (await formation.delete_user("user_123"))["muxi_user_id"] == told.user_id
+        True
         """
         formation = await self._formation()
         return await formation.delete_user(
             formation.parse(user_id),
             include_merged=checked_flag("include_merged", include_merged),
+            dry_run=checked_flag("dry_run", dry_run),
             caller=self._caller(source, reason),
         )
 

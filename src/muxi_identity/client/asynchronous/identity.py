@@ -6,7 +6,7 @@ from typing import Literal, overload
 
 from muxi_identity.client.asynchronous.base import AsyncCalls
 from muxi_identity.client.operations import Given, checked_flag
-from muxi_identity.models import IdentifierRecord, ResolvedUser, UnlinkResult, UserRecord
+from muxi_identity.models import IdentifierRecord, LinkCode, LinkRedemption, ResolvedUser, UnlinkResult, UserRecord
 
 
 class AsyncIdentityCalls(AsyncCalls):
@@ -115,4 +115,51 @@ class AsyncIdentityCalls(AsyncCalls):
         formation = await self._formation()
         return await formation.unlink(
             self._given(identifier), force=checked_flag("force", force), caller=self._caller(source, reason)
+        )
+
+    async def create_link_code(self, user_id: Given) -> LinkCode:
+        """Make a code that joins this identifier's person with whoever types it in another channel.
+
+        Good once, for ten minutes, and until the identifier asks for another one. Give it only to whoever wrote in
+        under this identifier. In a chat, ``/link`` asks for one.
+
+        Raises:
+            UserNotFoundError: A public id that does not exist, or a secret that is not linked.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            InvalidRequestError: A public id or an anonymous identifier, which prove nothing.
+
+        >>> asked = await formation.create_link_code(("U98765ABC", "slack"))
+        >>> len(asked["code"])
+        9
+        """
+        formation = await self._formation()
+        return await formation.link_codes.create(formation.parse(self._given(user_id)), self._caller("link_code"))
+
+    async def redeem_link_code(self, code: str, user_id: Given, *, confirm: bool = False) -> LinkRedemption:
+        """Show what a code joins with this identifier's person; with ``confirm``, join the two.
+
+        Show the person the preview first, and confirm when they said yes: somebody else may have talked them into
+        typing the code. The two people are merged (``merge_id``), and both identifiers are verified. Case, spaces
+        and hyphens of the code do not count.
+
+        Raises:
+            LinkCodeError: The code is unknown, used, expired or void, or was asked for under this very identifier.
+            LinkCodeLimitError: Five wrong ones in ten minutes; ``retry_after`` says for how long none is taken.
+            IdentifierLimitError: The person would have too many identifiers.
+            AmbiguousIdentifierError: The identifier has no type and several people are known by it: pass the type.
+            InvalidRequestError: A public id or an anonymous identifier, which prove nothing.
+
+        >>> asked = await formation.create_link_code(("U98765ABC", "slack"))
+        >>> shown = await formation.redeem_link_code(asked["code"], "alice@email.com")
+        >>> shown["theirs"]
+        [{'type': 'slack', 'hint': 'U9...C'}]
+        >>> (await formation.redeem_link_code(asked["code"], "alice@email.com", confirm=True))["joined"]
+        True
+        """
+        formation = await self._formation()
+        return await formation.link_codes.redeem(
+            formation.parse(self._given(user_id)),
+            code,
+            confirm=checked_flag("confirm", confirm),
+            caller=self._caller("link_code"),
         )

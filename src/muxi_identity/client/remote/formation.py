@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from muxi_identity.client.remote.conversation import RemoteConversation, RemoteLoader, RemoteRecorder
 from muxi_identity.client.remote.credentials import RemoteCredentials
+from muxi_identity.client.remote.curating import RemoteCurator, RemoteEvents, RemoteExports, RemoteLinkCodes
 from muxi_identity.client.remote.memories import (
     RemoteMemories,
     RemotePreferences,
@@ -34,6 +35,10 @@ class RemoteFormation(People):
         self.credentials = RemoteCredentials(transport)
         self.tasks = RemoteTasks(transport)
         self.worker = RemoteWorker()
+        self.curator = RemoteCurator(transport)
+        self.link_codes = RemoteLinkCodes(transport)
+        self.exports = RemoteExports(transport)
+        self.events = RemoteEvents(transport)
         self.synopses = RemoteSynopses(transport)
         self.loader = RemoteLoader(transport)
         self.recorder = RemoteRecorder(transport)

@@ -22,6 +22,7 @@ from muxi_identity.models import (
 from muxi_identity.paging import check_limit
 
 MAX_IDEMPOTENCY_KEY = 255
+MAX_IDENTIFIERS = 1_000  # in one call
 ME = "/users/me"
 """The user that the headers name: a path lands in logs, and an identifier may be a secret."""
 
@@ -68,7 +69,7 @@ class People:
         chosen = None if user_id is None else name_user(user_id).body
         if chosen is not None and not (isinstance(chosen, str) and chosen.startswith("usr_")):
             raise InvalidRequestError("user_id must look like usr_alice: usr_ and up to 64 letters, digits, _ or -.")
-        body = {"muxi_user_id": chosen, **_notes(caller)}
+        body = {"muxi_user_id": chosen, **notes_of(caller)}
         return await self._transport.call(Ask("POST", "/users", body=body, admin=True, keyed=True), UserRecord)
 
     async def get_user(self, reference: Named) -> UserRecord:
@@ -81,14 +82,17 @@ class People:
         query = {"limit": limit, "cursor": checked_cursor(cursor, "list_users")}
         return await self._transport.call(Ask("GET", "/users", query=query, admin=True), UserPage)
 
-    async def delete_user(self, reference: Named, *, include_merged: bool, caller: CallerLike) -> DeleteResult:
+    async def delete_user(
+        self, reference: Named, *, include_merged: bool, dry_run: bool, caller: CallerLike
+    ) -> DeleteResult:
         """Delete a person."""
-        notes = _notes(caller)
+        notes = notes_of(caller)
+        asked = {"include_merged": include_merged, "dry_run": dry_run}
         ask = Ask(
             "DELETE",
             ME,
             user=reference,
-            query={"include_merged": "true"} if include_merged else {},
+            query={name: "true" for name, wanted in asked.items() if wanted},
             notes={"X-Muxi-Source": notes["source"], "X-Muxi-Reason": notes["reason"]},
             admin=True,
             keyed=True,
@@ -111,17 +115,12 @@ class People:
         caller: CallerLike,
     ) -> LinkResult:
         """Link identifiers to one person."""
-        if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence) or not given:
-            raise InvalidRequestError(
-                "identifiers must be a list with at least one identifier; each is 'value', ('value', 'type') or "
-                "{'identifier': 'value', 'type': 'type'}."
-            )
         body = {
-            "identifiers": [name_identifier(each).body for each in given],
+            "identifiers": name_all(given),
             "muxi_user_id": None if user_id is None else name_user(user_id).body,
             "on_conflict": on_conflict,
             "verified": verified,
-            **_notes(caller),
+            **notes_of(caller),
         }
         key = None if idempotency_key is None else _checked_key(idempotency_key)
         ask = Ask("POST", "/users/identifiers", body=body, admin=True, keyed=True, key=key)
@@ -130,12 +129,34 @@ class People:
     async def unlink(self, identifier: object, *, force: bool, caller: CallerLike) -> UnlinkResult:
         """Unlink an identifier from whoever has it."""
         named = name_identifier(identifier)
-        body = {"identifier": named.body, "force": force, **_notes(caller)}
+        body = {"identifier": named.body, "force": force, **notes_of(caller)}
         ask = Ask("POST", "/users/identifiers/unlink", body=body, notes=named.beside, admin=True, keyed=True)
         return await self._transport.call(ask, UnlinkResult)
 
 
-def _notes(caller: CallerLike) -> Mapping[str, str | None]:
+def name_all(given: object) -> list[Any]:
+    """Return what several identifiers are sent as.
+
+    Raises:
+        InvalidRequestError: They are no list, or none.
+        InvalidIdentifierError: One has no shape of an identifier.
+    """
+    if isinstance(given, str | bytes | bytearray | memoryview) or not isinstance(given, Sequence) or not given:
+        raise InvalidRequestError(
+            "identifiers must be a list with at least one identifier; each is 'value', ('value', 'type') or "
+            "{'identifier': 'value', 'type': 'type'}."
+        )
+    if len(given) > MAX_IDENTIFIERS:
+        raise InvalidRequestError(f"One call takes at most {MAX_IDENTIFIERS} identifiers, not {len(given)}.")
+    return [name_identifier(each).body for each in given]
+
+
+def notes_of(caller: CallerLike) -> Mapping[str, str | None]:
+    """Return what the history is to say of a call besides.
+
+    Raises:
+        InvalidRequestError: It is no text, or too long.
+    """
     check_note("source", caller.source)
     check_note("reason", caller.reason)
     return {"source": caller.source, "reason": caller.reason}

@@ -11,9 +11,12 @@ from muxi_identity.client.asynchronous.client import AsyncFormationClient
 from muxi_identity.client.blocking import BlockingClient
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous.channel import Channel
+from muxi_identity.client.synchronous.events import EventCalls
+from muxi_identity.client.synchronous.export import ExportCalls
+from muxi_identity.client.synchronous.operators import OperatorCalls
 from muxi_identity.client.synchronous.person import PersonCalls
-from muxi_identity.conversation.worker import OnRun
-from muxi_identity.identity.linking import OnConflict
+from muxi_identity.conversation.shift import OnRun
+from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.models import (
     CredentialRotation,
     CredentialService,
@@ -25,12 +28,14 @@ from muxi_identity.models import (
 )
 
 
-class FormationClient(BlockingClient, PersonCalls):
+class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, EventCalls):
     """One formation, embedded in this process or behind a server.
 
     Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,
     or nothing for the default formation on SQLite. ``responder`` answers chats; ``memory_ranker`` ranks what
-    ``search_memories`` finds by meaning, with embeddings of your own. The formation is opened by the first call.
+    ``search_memories`` finds by meaning, with embeddings of your own. ``on_event`` is told of each identity event and
+    each finished run of a task that this client commits, in their order for each user (a coroutine function is
+    awaited, a plain one called in a thread; what it raises is logged). The formation is opened by the first call.
 
     Remote: ``url`` is the formation's own address (``https://muxi.example.com``), or ``server_url`` that of a server
     of several, where ``formation_id`` says which. ``client_key`` opens what belongs to the one user that a call
@@ -96,22 +101,35 @@ class FormationClient(BlockingClient, PersonCalls):
         return self._run(self._async.list_users(limit=limit, cursor=cursor))
 
     def delete_user(
-        self, user_id: Given, *, include_merged: bool = False, source: str | None = None, reason: str | None = None
+        self,
+        user_id: Given,
+        *,
+        include_merged: bool = False,
+        dry_run: bool = False,
+        source: str | None = None,
+        reason: str | None = None,
     ) -> DeleteResult:
         """Delete a person: the user, its identifiers and everything that was recorded for them.
 
         Where other users were merged into it, all of them go, and ``include_merged=True`` must say so. The keys
-        (secret identifiers) of a deleted person stay revoked.
+        (secret identifiers) of a deleted person stay revoked. In one transaction, however much there is; the history
+        keeps a receipt of ids and counts. ``dry_run`` deletes nothing and counts what would go.
 
         Raises:
             UserNotFoundError: Nobody has it.
-            MergeConflictError: Others were merged into it and ``include_merged`` is false.
+            MergeConflictError: Others were merged into it and ``include_merged`` is false (not in a dry run).
 
-        >>> made = formation.create_user("usr_alice")
-        >>> formation.delete_user("usr_alice")["muxi_user_id"]
-        'usr_alice'
+        >>> told = formation.chat("My budget is $5,000", user_id="user_123")
+        >>> formation.delete_user("user_123", dry_run=True)["counts"]["messages"]
+        2
+        >>> formation.delete_user("user_123")["muxi_user_id"] == told.user_id
+        True
         """
-        return self._run(self._async.delete_user(user_id, include_merged=include_merged, source=source, reason=reason))
+        return self._run(
+            self._async.delete_user(
+                user_id, include_merged=include_merged, dry_run=dry_run, source=source, reason=reason
+            )
+        )
 
     def associate_user_identifiers(
         self,

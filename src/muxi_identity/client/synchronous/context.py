@@ -70,10 +70,10 @@ class ContextCalls(BlockingCalls):
         """Record a turn of your own agent loop, whole or not at all.
 
         ``messages`` are ``{"role": ..., "content": ...}`` in order; what looks like a secret is replaced by a hint of
-        it. ``memories`` are texts, or mappings of what :meth:`add_memory` takes. ``topics`` are a few words each on
-        what was spoken of, and go to working memory. Sessions are found as by :meth:`chat`: without ``session_id`` the
-        identifier goes on with its current one, or begins one. What is learned where others read along
-        (``audience="shared"``) is shareable: they have heard it.
+        it, and their time is that of the call, whatever ``created_at`` says. ``memories`` are texts, or mappings of
+        what :meth:`add_memory` takes. ``topics`` are a few words each on what was spoken of, and go to working memory.
+        Sessions are found as by :meth:`chat`: without ``session_id`` the identifier goes on with its current one, or
+        begins one. What is learned where others read along (``audience="shared"``) is shareable: they have heard it.
 
         An identifier that nobody has makes first contact.
 

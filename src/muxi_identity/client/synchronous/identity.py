@@ -10,7 +10,7 @@ from typing import Literal, overload
 from muxi_identity.client.asynchronous.identity import AsyncIdentityCalls
 from muxi_identity.client.blocking import BlockingCalls
 from muxi_identity.client.operations import Given
-from muxi_identity.models import IdentifierRecord, ResolvedUser, UnlinkResult, UserRecord
+from muxi_identity.models import IdentifierRecord, LinkCode, LinkRedemption, ResolvedUser, UnlinkResult, UserRecord
 
 
 class IdentityCalls(BlockingCalls):
@@ -108,3 +108,43 @@ class IdentityCalls(BlockingCalls):
         'alice@email.com'
         """
         return self._run(self._async.unlink_user_identifier(identifier, force=force, source=source, reason=reason))
+
+    def create_link_code(self, user_id: Given) -> LinkCode:
+        """Make a code that joins this identifier's person with whoever types it in another channel.
+
+        Good once, for ten minutes, and until the identifier asks for another one. Give it only to whoever wrote in
+        under this identifier. In a chat, ``/link`` asks for one.
+
+        Raises:
+            UserNotFoundError: A public id that does not exist, or a secret that is not linked.
+            AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
+            InvalidRequestError: A public id or an anonymous identifier, which prove nothing.
+
+        >>> asked = formation.create_link_code(("U98765ABC", "slack"))
+        >>> len(asked["code"])
+        9
+        """
+        return self._run(self._async.create_link_code(user_id))
+
+    def redeem_link_code(self, code: str, user_id: Given, *, confirm: bool = False) -> LinkRedemption:
+        """Show what a code joins with this identifier's person; with ``confirm``, join the two.
+
+        Show the person the preview first, and confirm when they said yes: somebody else may have talked them into
+        typing the code. The two people are merged (``merge_id``), and both identifiers are verified. Case, spaces
+        and hyphens of the code do not count.
+
+        Raises:
+            LinkCodeError: The code is unknown, used, expired or void, or was asked for under this very identifier.
+            LinkCodeLimitError: Five wrong ones in ten minutes; ``retry_after`` says for how long none is taken.
+            IdentifierLimitError: The person would have too many identifiers.
+            AmbiguousIdentifierError: The identifier has no type and several people are known by it: pass the type.
+            InvalidRequestError: A public id or an anonymous identifier, which prove nothing.
+
+        >>> asked = formation.create_link_code(("U98765ABC", "slack"))
+        >>> shown = formation.redeem_link_code(asked["code"], "alice@email.com")
+        >>> shown["theirs"]
+        [{'type': 'slack', 'hint': 'U9...C'}]
+        >>> formation.redeem_link_code(asked["code"], "alice@email.com", confirm=True)["joined"]
+        True
+        """
+        return self._run(self._async.redeem_link_code(code, user_id, confirm=confirm))

@@ -138,6 +138,7 @@ class SessionCalls(BlockingCalls):
             UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
             AmbiguousIdentifierError: It has no type and several people are known by it: pass the type.
             AudienceMismatchError: The session was begun for another audience than the one given.
+            SecretRefusedError: It looks as if it held a key or a password: keep that as a credential.
             TooLargeError: The context would be too large.
             InvalidRequestError: A key or a value is none that JSON has.
 

@@ -38,12 +38,13 @@ def put_credential(
     known = tx.connection.execute(
         select(credentials.c.credential_id, credentials.c.created_at).where(own)
     ).one_or_none()
+    updated_at = _after_all(tx, hit, service, name)
     place = Place(f"cred_{secrets.token_hex(10)}" if known is None else known.credential_id, service, name)
     values: dict[str, Any] = {
         "ciphertext": vault.seal(place, credential),
         "key_id": vault.key_id,
         "preview": credential.preview,
-        "updated_at": tx.now,
+        "updated_at": updated_at,
     }
     if known is not None:
         tx.erased = True  # the one before it: it may have been revoked because others know it
@@ -77,8 +78,19 @@ def put_credential(
         "name": name,
         "preview": credential.preview,
         "created_at": iso(tx.now if known is None else known.created_at),
-        "updated_at": iso(tx.now),
+        "updated_at": iso(updated_at),
     }
+
+
+def _after_all(tx: Transaction, hit: Hit, service: str, name: str) -> int:
+    """Return the time of a credential that is set now, which lies after all that the person has of that name.
+
+    What is set last is what is handed out, also where the clocks of two machines disagree or one was put back: the one
+    before it may have been revoked.
+    """
+    same = and_(_theirs(tx, hit), credentials.c.service == service, credentials.c.name == name)
+    last = tx.connection.execute(select(func.max(credentials.c.updated_at)).where(same)).scalar()
+    return tx.now if last is None else max(tx.now, int(last) + 1)
 
 
 def folded_credentials(tx: Transaction, hit: Hit, *conditions: ColumnElement[bool]) -> Select[Any]:

@@ -47,8 +47,8 @@ def facts_of(rows: Iterable[Any]) -> list[Fact]:
     return list(facts.values())
 
 
-def ranked(rows: Sequence[Any], now: int) -> list[MemoryRecord]:
-    """Return the hits of a search (with their ``rank``), the best first, each with its score.
+def ranked(rows: Sequence[Any], now: int, limit: int | None = None) -> list[MemoryRecord]:
+    """Return the hits of a search (with their ``rank``), the best ``limit`` of them first, each with its score.
 
     The score is relevance times a factor for its age. Relevance is the rank that the database gives it for its words,
     divided by the best hit's: above 0, at most 1. The factor goes from 1 for what was changed just now down to 1/2 for
@@ -58,7 +58,7 @@ def ranked(rows: Sequence[Any], now: int) -> list[MemoryRecord]:
     best = max((row.rank for row in rows), default=0.0)
     scored = [(_relevance(row.rank, best) * (1 + _recency(now - row.updated_at)) / 2, row) for row in rows]
     scored.sort(key=lambda each: (each[0], each[1].updated_at, each[1].pk), reverse=True)
-    return [memory_record(row, round(score, 6)) for score, row in scored]
+    return [memory_record(row, round(score, 6)) for score, row in scored[:limit]]
 
 
 def _relevance(rank: float, best: float) -> float:

@@ -34,15 +34,15 @@ from muxi_identity.context.synopsis.rows import raise_revision, raise_revisions
 from muxi_identity.context.working.rows import clear_items, forget_items
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import DIGEST, key_sequence, memories, memory_words
-from muxi_identity.storage.upserts import insert_into
+from muxi_identity.storage.tables import DIGEST, memories, memory_words, owner_apart
+from muxi_identity.storage.upserts import upsert
 
 FACT = "fact"
 MAX_FACTS = 200
 """How many facts a reader is given: the newest."""
 _OWN_KEY = (
     memories.c.formation_id,
-    memories.c.user_pk,
+    owner_apart(memories),
     memories.c.type,
     memories.c.key,
     # A constant, as the index has it: a parameter would not be known for the same.
@@ -116,12 +116,11 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
     if not different:
         return []
     raise_revision(tx, hit)
-    draws_itself = tx.database.dialect == "postgresql"  # a key for each row, without a trip of its own
-    keys = [] if draws_itself else tx.new_keys(len(different))
+    keys = tx.new_keys(len(different))
     rows = [
         {
             "formation_id": tx.formation_id,
-            "pk": key_sequence.next_value() if draws_itself else keys[number],
+            "pk": keys[number],
             "user_pk": hit.member_pk,
             "identifier_pk": hit.identifier_pk,
             "memory_id": new_memory_id(),
@@ -138,11 +137,8 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
         # In one order, so that no two transactions wait for each other.
         for number, ((_, key), each) in enumerate(sorted(different.items()))
     ]
-    insert = insert_into(tx.database.dialect, memories).values(rows)
-    upsert = insert.on_conflict_do_update(
-        index_elements=_OWN_KEY, set_={name: insert.excluded[name] for name in _REPLACED}
-    )
-    return tx.connection.execute(upsert.returning(*memories.c)).all()
+    statement = upsert(tx.database.dialect, memories, _OWN_KEY, _REPLACED).returning(*memories.c)
+    return tx.connection.execute(statement, rows).all()
 
 
 def write_metadata(metadata: Mapping[str, Any] | None) -> str | None:
@@ -161,7 +157,7 @@ def find_memory(tx: Transaction, hit: Hit, memory_id: str) -> Row[Any] | None:
         .where(_theirs(tx, hit), memories.c.memory_id == memory_id)
         .subquery("named")
     )
-    winner = winner_of(tx.formation_id, members, named.c.type, named.c.key).correlate(named).scalar_subquery()
+    winner = winner_of(tx.database.dialect, tx.formation_id, members, named)
     standing = (memories.c.formation_id == tx.formation_id) & (memories.c.pk == winner)
     return tx.connection.execute(select(memories).select_from(named.join(memories, standing))).one_or_none()
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Alias, ColumnElement, FromClause, Select, Table, and_, func, literal_column, select, true, tuple_
+from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, and_, func, literal_column, select, true, tuple_
 
-from muxi_identity.storage.tables import memories
+from muxi_identity.storage.tables import memories, owner_apart
 from muxi_identity.storage.text_search import Value, matching
 
 RANKED = 500
@@ -33,6 +33,7 @@ COLUMNS = (
 IS_FACT = memories.c.value.is_not(None)
 """What says something of an attribute: a memory with a key and a value."""
 IS_SHAREABLE = memories.c.shareable
+_ONE: ColumnElement[int] = literal_column("1")
 
 
 def newest_memories(
@@ -52,7 +53,7 @@ def newest_memories(
         theirs.append(tuple_(memories.c.updated_at, memories.c.pk) < tuple_(*after))
     of_one = (
         select(*_columns(memories))
-        .where(*theirs, _is_winner(memories, formation_id, members))
+        .where(*theirs, memories.c.pk == winner_of(dialect, formation_id, members, memories))
         .order_by(memories.c.updated_at.desc(), memories.c.pk.desc())
         .limit(limit)
         .correlate(members)
@@ -96,35 +97,53 @@ def matching_memories(
         .limit(CANDIDATES)
         .subquery("best")
     )
-    return (
-        select(*_columns(memories), best.c.rank)
-        .select_from(best)
-        .join(memories, and_(memories.c.formation_id == formation_id, memories.c.pk == best.c.pk))
-        .where(_is_winner(memories, formation_id, members))
-        .order_by(best.c.rank.desc(), memories.c.updated_at.desc(), memories.c.pk.desc())
+    is_hit = [
+        memories.c.formation_id == formation_id,
+        memories.c.pk == best.c.pk,
+        memories.c.pk == winner_of(dialect, formation_id, members, memories),
+    ]
+    shown: FromClause
+    if dialect == "postgresql":
+        # Read one by one: a join would be free to read all that there are for each.
+        one = select(*_columns(memories)).where(*is_hit).limit(_ONE).correlate(best, members)
+        shown = one.lateral("one")
+        source = best.join(shown, true())
+    else:
+        shown = memories
+        source = best.join(shown, and_(*is_hit))
+    statement = select(*_columns(shown), best.c.rank).select_from(source)
+    return statement.order_by(best.c.rank.desc(), shown.c.updated_at.desc(), shown.c.pk.desc())
+
+
+def winner_of(dialect: str, formation_id: Value[str], members: FromClause, seen: FromClause) -> ScalarSelect[int]:
+    """Return the key of the newest memory of the kind and key of a row of ``seen``: what that row is shown as.
+
+    A scalar subquery, which no planner turns into a join over all that the person has.
+    """
+    rival, member = memories.alias("rival"), members.alias()
+    same = [rival.c.formation_id == formation_id, rival.c.type == seen.c.type, rival.c.key == seen.c.key]
+    newest_first = (rival.c.updated_at.desc(), rival.c.pk.desc())
+    if dialect != "postgresql":
+        # Both sides without the type of a column: else SQLite takes them for different, and no index for the key.
+        theirs = owner_apart(rival).in_(select(func.abs(member.c.pk)))
+        newest = select(rival.c.pk).where(theirs, *same).order_by(*newest_first).limit(_ONE)
+        return newest.correlate(seen).scalar_subquery()
+    of_one = (
+        select(rival.c.pk, rival.c.updated_at)
+        .where(owner_apart(rival) == member.c.pk, *same)
+        .order_by(*newest_first)
+        .limit(_ONE)
+        .correlate(member, seen)
+        .lateral("newest_of_one")
     )
-
-
-def winner_of(formation_id: Value[str], members: FromClause, kind: Any, key: Any) -> Select[Any]:
-    """Return the statement for the key of the newest memory of a kind and key."""
-    rival = memories.alias("rival")
     return (
-        select(rival.c.pk)
-        .where(
-            rival.c.formation_id == formation_id,
-            rival.c.user_pk.in_(select(members.c.pk)),
-            rival.c.type == kind,
-            rival.c.key == key,
-        )
-        .order_by(rival.c.updated_at.desc(), rival.c.pk.desc())
-        .limit(1)
+        select(of_one.c.pk)
+        .select_from(member.join(of_one, true()))
+        .order_by(of_one.c.updated_at.desc(), of_one.c.pk.desc())
+        .limit(_ONE)
+        .correlate(seen)
+        .scalar_subquery()
     )
-
-
-def _is_winner(seen: Table | Alias, formation_id: Value[str], members: FromClause) -> ColumnElement[bool]:
-    # A scalar subquery, which no planner turns into a join over all that the person has.
-    winner = winner_of(formation_id, members, seen.c.type, seen.c.key).correlate(seen).scalar_subquery()
-    return seen.c.pk == winner
 
 
 def _columns(source: FromClause) -> list[ColumnElement[Any]]:

@@ -106,9 +106,10 @@ class Memories:
         fill = self._ranker is not None
 
         def work(tx: Transaction, hit: Hit) -> list[MemoryRecord]:
-            hits = ranked(_read_matching(tx, hit, terms, kind), tx.now) if terms else []
+            rows = _read_matching(tx, hit, terms, kind) if terms else []
+            hits = ranked(rows, tx.now, None if fill else limit)
             if not fill:
-                return hits[:limit]
+                return hits
             known = {memory["memory_id"] for memory in hits}
             newest = (memory_record(row) for row in _read_newest(tx, hit, CANDIDATES, kind))
             return [*hits, *(memory for memory in newest if memory["memory_id"] not in known)][:CANDIDATES]

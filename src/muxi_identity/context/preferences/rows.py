@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, and_, delete, func, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from muxi_identity.arguments import MAX_KEY, check_text, write_json
 from muxi_identity.context.person import members_of
-from muxi_identity.context.redaction import find_secret
+from muxi_identity.context.redaction import find_secret_in
 from muxi_identity.context.synopsis.rows import raise_revision, raise_revisions
 from muxi_identity.errors import InvalidRequestError, SecretRefusedError, TooLargeError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import PreferenceRecord, iso
 from muxi_identity.storage.tables import identifiers, preferences
+from muxi_identity.storage.upserts import upsert
 
 MAX_VALUE = 8_000  # characters of JSON
 MAX_PREFERENCES = 1_000  # of one member
+_OWN_KEY = (
+    preferences.c.formation_id,
+    preferences.c.user_pk,
+    # A constant, as the index has it: a parameter would not be known for the same.
+    func.coalesce(preferences.c.identifier_pk, literal_column("0")),
+    preferences.c.key,
+)
+_REPLACED = ("value", "shareable", "updated_at")
 
 
 def preference_key(key: object) -> str:
@@ -47,30 +55,17 @@ def write_preference(key: object, value: object) -> tuple[str, str]:
     """
     form = preference_key(key)
     written = write_json("value", value, MAX_VALUE)
-    # As JSON for what the key says of the value ({"password": "hunter2"}), and each text as it is: written as JSON,
-    # what stands before a token can look like a part of it.
-    for text in (f"{{{json.dumps(form, ensure_ascii=False)}:{written}}}", *_texts_in(value), form):
-        what = find_secret(text)
-        if what is not None:
-            raise SecretRefusedError(
-                f"The preference looks as if it held {what}; nothing was kept. Keep it as a credential: "
-                "set_credential(user_id, service, credential)."
-            )
+    what = find_secret_in({form: value})
+    if what is not None:
+        raise SecretRefusedError(
+            f"The preference looks as if it held {what}; nothing was kept. Keep it as a credential: "
+            "set_credential(user_id, service, credential)."
+        )
     return form, written
 
 
-def _texts_in(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for each in value for text in _texts_in(each)]
-    if isinstance(value, dict):
-        return [text for each in (*value, *value.values()) for text in _texts_in(each)]
-    return []
-
-
 def set_preferences(tx: Transaction, hit: Hit, values: Mapping[str, Any], shareable: bool = False) -> None:
-    """Set preferences under the caller's member and identifier: two statements, however many.
+    """Set preferences under the caller's member and identifier: in as many statements, however many they are.
 
     What another identifier of the person set stays where it is; as long as this is newer, it is what is read.
 
@@ -82,35 +77,23 @@ def set_preferences(tx: Transaction, hit: Hit, values: Mapping[str, Any], sharea
     written = dict(write_preference(key, value) for key, value in values.items())
     if not written:
         return
-    dialect = postgresql if tx.database.dialect == "postgresql" else sqlite
-    insert = dialect.insert(preferences).values(
-        [
-            {
-                "formation_id": tx.formation_id,
-                "pk": pk,
-                "user_pk": hit.member_pk,
-                "identifier_pk": hit.identifier_pk,
-                "key": key,
-                "value": value,
-                "shareable": shareable,
-                "created_at": tx.now,
-                "updated_at": tx.now,
-            }
-            for pk, (key, value) in zip(tx.new_keys(len(written)), sorted(written.items()), strict=True)
-        ]
-    )
-    tx.connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[
-                preferences.c.formation_id,
-                preferences.c.user_pk,
-                # A constant, as the index has it: a parameter would not be known for the same.
-                func.coalesce(preferences.c.identifier_pk, literal_column("0")),
-                preferences.c.key,
-            ],
-            set_={name: insert.excluded[name] for name in ("value", "shareable", "updated_at")},
-        )
-    )
+    raise_revision(tx, hit)  # who else writes under the member waits here: what is counted below stays true
+    times = _times(tx, hit, list(written))
+    rows = [
+        {
+            "formation_id": tx.formation_id,
+            "pk": pk,
+            "user_pk": hit.member_pk,
+            "identifier_pk": hit.identifier_pk,
+            "key": key,
+            "value": value,
+            "shareable": shareable,
+            "created_at": tx.now,
+            "updated_at": times.get(key, tx.now),
+        }
+        for pk, (key, value) in zip(tx.new_keys(len(written)), sorted(written.items()), strict=True)
+    ]
+    tx.connection.execute(upsert(tx.database.dialect, preferences, _OWN_KEY, _REPLACED), rows)
     mine = and_(preferences.c.formation_id == tx.formation_id, preferences.c.user_pk == hit.member_pk)
     if tx.connection.execute(select(func.count()).select_from(preferences).where(mine)).scalar_one() > MAX_PREFERENCES:
         raise TooLargeError(
@@ -118,7 +101,25 @@ def set_preferences(tx: Transaction, hit: Hit, values: Mapping[str, Any], sharea
             "belongs together into one as an object.",
             limit=MAX_PREFERENCES,
         )
-    raise_revision(tx, hit)
+
+
+def _times(tx: Transaction, hit: Hit, keys: Sequence[str]) -> dict[str, int]:
+    """Return when those of ``keys`` are set that the person has already from now or later: just after that.
+
+    What is set last is what is read, also where the clocks of two machines disagree or one was put back.
+    """
+    newest = func.max(preferences.c.updated_at)
+    statement = (
+        select(preferences.c.key, newest)
+        .where(
+            preferences.c.formation_id == tx.formation_id,
+            preferences.c.user_pk.in_(members_of(tx, hit)),
+            preferences.c.key.in_(keys),
+            preferences.c.updated_at >= tx.now,
+        )
+        .group_by(preferences.c.key)
+    )
+    return {key: at + 1 for key, at in tx.connection.execute(statement)}
 
 
 def folded_preferences(
@@ -178,6 +179,7 @@ def preference_record(row: Row[Any]) -> PreferenceRecord:
 
 def delete_preferences(tx: Transaction, hit: Hit, key: str) -> int:
     """Delete what the person has set under ``key``, in all members, and return how many rows went."""
+    raise_revisions(tx, hit)
     gone = tx.connection.execute(
         delete(preferences).where(
             preferences.c.formation_id == tx.formation_id,
@@ -185,7 +187,5 @@ def delete_preferences(tx: Transaction, hit: Hit, key: str) -> int:
             preferences.c.key == key,
         )
     ).rowcount
-    if gone:
-        tx.erased = True
-        raise_revisions(tx, hit)
+    tx.erased |= gone > 0
     return gone

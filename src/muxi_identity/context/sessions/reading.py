@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, select, tuple_
 
 from muxi_identity.context.paging import end_of, start_of
 from muxi_identity.context.sessions.rows import find_session, idle_since, newest_messages, read_context, readable
@@ -22,12 +22,12 @@ def list_sessions(tx: Transaction, hit: Hit, idle_seconds: float, limit: int, cu
         InvalidRequestError: The limit is out of range or the cursor is none of ours.
     """
     start = start_of(tx, "list_sessions", limit, cursor)
-    page = _records(tx).where(readable(tx, hit))
+    page = _records(tx, idle_seconds).where(readable(tx, hit))
     if start is not None:
         page = page.where(tuple_(sessions.c.last_activity_at, sessions.c.pk) < tuple_(*start))
     page = page.order_by(sessions.c.last_activity_at.desc(), sessions.c.pk.desc()).limit(limit + 1)
     rows, after = end_of(tx, "list_sessions", limit, tx.connection.execute(page).all(), at="last_activity_at")
-    return {"sessions": _shown(tx, hit, rows, idle_seconds), "count": len(rows), "next_cursor": after}
+    return {"sessions": _shown(rows), "count": len(rows), "next_cursor": after}
 
 
 def get_session(tx: Transaction, hit: Hit, idle_seconds: float, session_id: str) -> SessionRecord:
@@ -38,8 +38,8 @@ def get_session(tx: Transaction, hit: Hit, idle_seconds: float, session_id: str)
         InvalidRequestError: The caller is named by public id, and several identifiers of the person have one.
     """
     pk = find_session(tx, hit, session_id)
-    statement = _records(tx).where(sessions.c.formation_id == tx.formation_id, sessions.c.pk == pk)
-    return _shown(tx, hit, tx.connection.execute(statement).all(), idle_seconds)[0]
+    statement = _records(tx, idle_seconds).where(sessions.c.formation_id == tx.formation_id, sessions.c.pk == pk)
+    return _shown(tx.connection.execute(statement).all())[0]
 
 
 def get_messages(tx: Transaction, hit: Hit, session_id: str, limit: int, cursor: str | None) -> SessionMessages:
@@ -65,7 +65,7 @@ def get_messages(tx: Transaction, hit: Hit, session_id: str, limit: int, cursor:
     }
 
 
-def _records(tx: Transaction) -> Select[Any]:
+def _records(tx: Transaction, idle_seconds: float) -> Select[Any]:
     held = (
         select(func.count())
         .where(messages.c.formation_id == tx.formation_id, messages.c.session_pk == sessions.c.pk)
@@ -81,17 +81,32 @@ def _records(tx: Transaction) -> Select[Any]:
         sessions.c.last_activity_at,
         identifiers.c.type.label("channel"),
         held.label("message_count"),
+        _is_active(tx, idle_seconds).label("active"),
     ).select_from(sessions.outerjoin(identifiers, through))
 
 
-def _shown(tx: Transaction, hit: Hit, rows: Sequence[Row[Any]], idle_seconds: float) -> list[SessionRecord]:
-    active = _active(tx, hit, idle_seconds)
+def _is_active(tx: Transaction, idle_seconds: float) -> ColumnElement[bool]:
+    """Return the condition on sessions that is true of the one with which a call without a session id would go on."""
+    newer = sessions.alias("newer")
+    superseded = exists().where(
+        newer.c.formation_id == sessions.c.formation_id,
+        newer.c.user_pk == sessions.c.user_pk,
+        func.coalesce(newer.c.identifier_pk, 0) == func.coalesce(sessions.c.identifier_pk, 0),
+        newer.c.audience == sessions.c.audience,
+        newer.c.continued,
+        tuple_(newer.c.last_activity_at, newer.c.pk) > tuple_(sessions.c.last_activity_at, sessions.c.pk),
+    )
+    lately = sessions.c.last_activity_at > idle_since(tx.now, idle_seconds)
+    return and_(sessions.c.continued, lately, ~superseded.correlate(sessions))
+
+
+def _shown(rows: Sequence[Row[Any]]) -> list[SessionRecord]:
     return [
         {
             "session_id": row.session_id,
             "channel": row.channel,
             "audience": row.audience,
-            "active": row.pk in active,
+            "active": bool(row.active),
             "message_count": row.message_count,
             "context": read_context(row.context),
             "created_at": iso(row.created_at),
@@ -99,25 +114,3 @@ def _shown(tx: Transaction, hit: Hit, rows: Sequence[Row[Any]], idle_seconds: fl
         }
         for row in rows
     ]
-
-
-def _active(tx: Transaction, hit: Hit, idle_seconds: float) -> set[int]:
-    """Return the sessions that a call without a session id would go on with: one an identifier and an audience."""
-    lately = (
-        select(
-            sessions.c.pk,
-            func.row_number()
-            .over(
-                partition_by=(sessions.c.user_pk, sessions.c.identifier_pk, sessions.c.audience),
-                order_by=(sessions.c.last_activity_at.desc(), sessions.c.pk.desc()),
-            )
-            .label("place"),
-        )
-        .where(
-            readable(tx, hit),
-            sessions.c.continued,
-            sessions.c.last_activity_at > idle_since(tx.now, idle_seconds),
-        )
-        .subquery()
-    )
-    return set(tx.connection.execute(select(lately.c.pk).where(lately.c.place == 1)).scalars())

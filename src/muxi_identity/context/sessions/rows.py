@@ -107,9 +107,10 @@ def replace_messages(tx: Transaction, hit: Hit, session: Begun, new: Sequence[Me
 
 def merge_context(tx: Transaction, session: Begun, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the context of a session with ``values`` over it; a value of None deletes its key. Nothing is written."""
-    held = tx.connection.execute(select(sessions.c.context).where(session_is(tx, session.pk))).scalar()
-    merged = {**read_context(held), **values}
-    return {key: value for key, value in merged.items() if value is not None}
+    kept = tx.connection.execute(select(sessions.c.context).where(session_is(tx, session.pk))).scalar()
+    held = read_context(kept)
+    tx.erased |= any(value is None and key in held for key, value in values.items())
+    return {key: value for key, value in {**held, **values}.items() if value is not None}
 
 
 def write_context(tx: Transaction, session: Begun, written: str) -> None:
@@ -192,7 +193,7 @@ def clear(tx: Transaction, which: ColumnElement[bool]) -> tuple[int, int]:
             messages.c.session_pk.in_(select(sessions.c.pk).where(which)),
         )
     ).rowcount
-    tx.erased = True
+    tx.erased |= gone + held > 0
     return gone, held
 
 

@@ -16,7 +16,7 @@ from muxi_identity.arguments import (
 )
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
-from muxi_identity.context.redaction import redact
+from muxi_identity.context.redaction import find_secret_in, redact
 from muxi_identity.context.sessions import reading
 from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import (
@@ -29,7 +29,7 @@ from muxi_identity.context.sessions.rows import (
     session_is,
     write_context,
 )
-from muxi_identity.errors import InvalidRequestError
+from muxi_identity.errors import InvalidRequestError, SecretRefusedError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.running import Caller
@@ -165,6 +165,7 @@ class Sessions:
         Raises:
             UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
             AudienceMismatchError: The session was begun for another audience than the one given.
+            SecretRefusedError: A value looks like a key or a password: the context enters prompts.
             TooLargeError: The context would be too large.
             InvalidRequestError: The values are not what JSON has.
         """
@@ -179,8 +180,6 @@ class Sessions:
             )
             context = merge_context(tx, session, given)
             write_context(tx, session, write_json("the session's context", context, MAX_CONTEXT))
-            if any(value is None for value in given.values()):
-                tx.erased = True
             return context
 
         return await self._access.write(reference, work, caller)
@@ -205,4 +204,10 @@ def _read_values(values: object) -> dict[str, Any]:
             raise InvalidRequestError(f"a key of a session's context is a printable text of 1 to {MAX_KEY} characters.")
     given = dict(values)
     write_json("values", given, MAX_CONTEXT)
+    what = find_secret_in(given)
+    if what is not None:
+        raise SecretRefusedError(
+            f"The session's context looks as if it held {what}; nothing was kept. Keep it as a credential: "
+            "set_credential(user_id, service, credential)."
+        )
     return given

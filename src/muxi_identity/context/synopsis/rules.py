@@ -1,4 +1,4 @@
-"""A person in a few sentences, by plain rules. Pure: the same facts always make the same text.
+"""A person in a few sentences, by plain rules. Pure: the same memories always make the same text.
 
 What people said is data. Whatever of it comes into the text stands on the one line, without control characters.
 """
@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from muxi_identity.context.memories.facts import Fact
+from muxi_identity.context.memories.records import facts_of
 
 MAX_SYNOPSIS = 600  # characters
+RECENT_FACTS, RECENT_MEMORIES = 50, 20
+"""How many rows a synopsis rests on: the newest facts, and the newest memories of any kind."""
 _MAX_SENTENCE = 160
 _MAX_PREFERENCES = 8
 _MAX_NOTES = 5
@@ -51,10 +55,19 @@ _OF_ME = {"my": "their", "me": "them", "mine": "theirs", "myself": "themselves",
 _SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+def draft(facts: Sequence[Any], recent: Sequence[Any], preferences: Mapping[str, object]) -> str:
+    """Return the synopsis of a person of whom ``facts`` and ``recent`` are the newest rows of memories, newest first.
+
+    However many are passed, it rests on the same: whoever loads more of them gets the same text.
+    """
+    notes = [row.content for row in recent[:RECENT_MEMORIES] if row.value is None]
+    return describe(facts_of(facts[:RECENT_FACTS]), notes, preferences)
+
+
 def describe(facts: Sequence[Fact], notes: Sequence[str], preferences: Mapping[str, object]) -> str:
     """Return what these say of a person in at most :data:`MAX_SYNOPSIS` characters, empty where they say nothing.
 
-    ``facts`` and ``notes`` (memories without a key) come newest first, one for each key. First the name, then what
+    ``facts`` and ``notes`` (memories without a value) come newest first, one for each key. First the name, then what
     tells most of a person, then preferences, other facts, and notes. A sentence that does not fit is left out, and
     shorter ones may still follow.
     """

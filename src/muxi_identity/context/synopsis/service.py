@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from muxi_identity.arguments import is_storable
 from muxi_identity.context.access import Access
 from muxi_identity.context.memories.facts import Fact
-from muxi_identity.context.memories.rows import members_cte, read_facts
+from muxi_identity.context.memories.records import facts_of
+from muxi_identity.context.memories.rows import MAX_FACTS, members_cte
 from muxi_identity.context.memories.search import IS_FACT, newest_memories
 from muxi_identity.context.preferences.rows import read_preferences
 from muxi_identity.context.synopsis.rows import Kept, keep, read_kept
-from muxi_identity.context.synopsis.rules import describe
+from muxi_identity.context.synopsis.rules import RECENT_MEMORIES, draft
 from muxi_identity.errors import ModelError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.lookup import Reference
@@ -21,8 +23,6 @@ from muxi_identity.models import Synopsis, iso
 
 MAX_WRITTEN = 2_000
 """Characters that are kept of what a writer wrote."""
-NOTES = 20
-"""How many memories without a value a synopsis may rest on: the newest."""
 
 
 class SynopsisWriter(Protocol):
@@ -40,8 +40,8 @@ class _Read(NamedTuple):
     """What one snapshot shows: what is kept and, where that does not stand, what a new text is made of."""
 
     kept: Kept
+    draft: str = ""
     facts: Sequence[Fact] = ()
-    notes: Sequence[str] = ()
     preferences: Mapping[str, Any] = {}
 
 
@@ -66,15 +66,16 @@ class Synopses:
         kept = read.kept
         if kept.text is not None and kept.built_at is not None:
             return {"muxi_user_id": kept.public_id, "text": kept.text, "built_at": iso(kept.built_at)}
-        text = describe(read.facts, read.notes, read.preferences)
-        if not text:
+        if not read.draft:
             return {"muxi_user_id": kept.public_id, "text": "", "built_at": None}
         try:
-            text = text if self._writer is None else await self._writer.write(text, read.facts, read.preferences)
+            text = read.draft
+            if self._writer is not None:
+                text = await self._writer.write(read.draft, read.facts, read.preferences)
         except ModelError:
             now = self._access.runner.clock.now()  # nothing is kept: the next call asks again
-            return {"muxi_user_id": kept.public_id, "text": text, "built_at": iso(now)}
-        text = text.strip()[:MAX_WRITTEN]
+            return {"muxi_user_id": kept.public_id, "text": read.draft, "built_at": iso(now)}
+        text = (text.strip()[:MAX_WRITTEN] or read.draft) if is_storable(text) else read.draft
 
         def work(tx: Transaction, hit: Hit) -> str:
             keep(tx, hit, kept, text)
@@ -88,10 +89,8 @@ def _read(tx: Transaction, hit: Hit) -> _Read:
     kept = read_kept(tx, hit)
     if kept.text is not None:
         return _Read(kept)
-    notes = newest_memories(tx.database.dialect, tx.formation_id, members_cte(tx, hit), NOTES, ~IS_FACT)
-    return _Read(
-        kept,
-        read_facts(tx, hit),
-        [row.content for row in tx.connection.execute(notes)],
-        {record["key"]: record["value"] for record in read_preferences(tx, hit)},
-    )
+    dialect, members = tx.database.dialect, members_cte(tx, hit)
+    facts = tx.connection.execute(newest_memories(dialect, tx.formation_id, members, MAX_FACTS, IS_FACT)).all()
+    recent = tx.connection.execute(newest_memories(dialect, tx.formation_id, members, RECENT_MEMORIES)).all()
+    preferences = {record["key"]: record["value"] for record in read_preferences(tx, hit)}
+    return _Read(kept, draft(facts, recent, preferences), facts_of(facts), preferences)

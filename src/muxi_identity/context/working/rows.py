@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import FromClause, Select, delete, func, literal_column, select
+from sqlalchemy import FromClause, Select, delete, func, literal_column, select, tuple_
 from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.context.person import members_of
@@ -14,10 +14,19 @@ from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import WorkingItem, iso
 from muxi_identity.storage.tables import working_memory
-from muxi_identity.storage.upserts import insert_into
+from muxi_identity.storage.upserts import upsert
 
 KINDS = ("fact", "topic", "summary")
 MAX_CONTENT = 300  # characters
+_OWN_KEY = (
+    working_memory.c.formation_id,
+    working_memory.c.user_pk,
+    # A constant, as the index has it: a parameter would not be known for the same.
+    func.coalesce(working_memory.c.identifier_pk, literal_column("0")),
+    working_memory.c.kind,
+    working_memory.c.content,
+)
+_REFRESHED = ("shareable", "created_at", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +70,7 @@ def add_items(tx: Transaction, hit: Hit, items: Sequence[NewItem], *, ttl: float
         }
         for pk, (kind, content) in zip(tx.new_keys(len(keys)), keys, strict=True)
     ]
-    insert = insert_into(tx.database.dialect, working_memory).values(rows)
-    tx.connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[
-                working_memory.c.formation_id,
-                working_memory.c.user_pk,
-                literal_column("coalesce(identifier_pk, 0)"),
-                working_memory.c.kind,
-                working_memory.c.content,
-            ],
-            set_={name: insert.excluded[name] for name in ("shareable", "created_at", "expires_at")},
-        )
-    )
+    tx.connection.execute(upsert(tx.database.dialect, working_memory, _OWN_KEY, _REFRESHED), rows)
     _trim(tx, hit, max_items)
 
 
@@ -133,7 +130,7 @@ def clear_items(tx: Transaction, hit: Hit) -> int:
             working_memory.c.formation_id == tx.formation_id, working_memory.c.user_pk.in_(members_of(tx, hit))
         )
     ).rowcount
-    tx.erased = True
+    tx.erased |= gone > 0
     return gone
 
 
@@ -151,18 +148,24 @@ def forget_items(tx: Transaction, hit: Hit, contents: Iterable[str]) -> None:
 
 
 def _trim(tx: Transaction, hit: Hit, max_items: int) -> None:
+    table = working_memory
     beyond = (
-        select(working_memory.c.pk)
-        .where(_of_member(tx, hit), working_memory.c.expires_at > tx.now)
-        .order_by(working_memory.c.created_at.desc(), working_memory.c.pk.desc())
+        select(table.c.pk, table.c.created_at)
+        .where(_of_member(tx, hit), table.c.expires_at > tx.now)
+        .order_by(table.c.created_at.desc(), table.c.pk.desc())
         .offset(max_items)
     )
-    tx.connection.execute(
-        delete(working_memory).where(
+    # What another transaction holds is left to it: two that kept items and waited for what the other one trims would
+    # wait in a circle. The time is compared too, since what was kept again meanwhile is among the newest.
+    gone = (
+        select(table.c.pk)
+        .where(
             _of_member(tx, hit),
-            (working_memory.c.expires_at <= tx.now) | working_memory.c.pk.in_(beyond),
+            (table.c.expires_at <= tx.now) | tuple_(table.c.pk, table.c.created_at).in_(beyond),
         )
+        .with_for_update(skip_locked=True)
     )
+    tx.connection.execute(delete(table).where(table.c.formation_id == tx.formation_id, table.c.pk.in_(gone)))
 
 
 def _of_member(tx: Transaction, hit: Hit) -> ColumnElement[bool]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from pydantic_ai import Agent, Tool
-from pydantic_ai.exceptions import AgentRunError, UserError
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -24,7 +26,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from muxi_identity.conversation.budget import TokenCounter
-from muxi_identity.conversation.model.failures import MALFORMED, BrokenOff, translated
+from muxi_identity.conversation.model.failures import FAILURES, BrokenOff, translated
 from muxi_identity.conversation.model.naming import model_named, says_when_done
 from muxi_identity.conversation.model.offered import Hands, HostTool, offered
 from muxi_identity.conversation.model.patience import PatientModel
@@ -60,8 +62,9 @@ class ModelAgent:
         reply_tokens: int,
         count: TokenCounter,
     ) -> None:
-        self._ours = isinstance(model, str)
+        self._make = partial(model_named, model, api_key, base_url) if isinstance(model, str) else None
         self._model = model_named(model, api_key, base_url) if isinstance(model, str) else model
+        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, Model] = WeakKeyDictionary()
         self._count = count
         self._context_tokens = context_tokens
         self._room = min(context_tokens // 4, _MAX_ROOM)
@@ -93,6 +96,20 @@ class ModelAgent:
         """The model's name."""
         return self._model.model_name
 
+    def _model_here(self) -> Model:
+        """Return the model for the running event loop.
+
+        Connections are one loop's: two clients may share a responder, and a fork must not speak over its parent's, or
+        one would read what the other was answered. A model that was made elsewhere is its maker's to share.
+        """
+        if self._make is None:
+            return self._model
+        loop = asyncio.get_running_loop()
+        model = self._made.get(loop)
+        if model is None:
+            model = self._made[loop] = self._make()
+        return model
+
     async def run(
         self, turn: Turn, tools: TurnTools, *, now: str, seconds: float | None, streaming: bool
     ) -> AsyncGenerator[str, None]:
@@ -112,7 +129,7 @@ class ModelAgent:
                     piece = await anext(pieces)
                 except StopAsyncIteration:
                     break
-                except (AgentRunError, UserError, ExceptionGroup) as error:
+                except FAILURES as error:
                     failure = translated(error, self._context_tokens)
                     break
                 given = given or bool(piece.strip())
@@ -129,7 +146,7 @@ class ModelAgent:
         separate = False
         async with self._agent.iter(
             prompt.message,
-            model=PatientModel(self._model, seconds),
+            model=PatientModel(self._model_here(), seconds),
             message_history=_history(prompt),
             deps=hands,
             usage_limits=UsageLimits(request_limit=ROUNDS, tool_calls_limit=MAX_CALLS),
@@ -138,17 +155,10 @@ class ModelAgent:
                 if streaming and Agent.is_model_request_node(node):
                     begun = False
                     async with node.stream(run.ctx) as events:
-                        try:
-                            async for event in events:
-                                if piece := _text_of(event):
-                                    yield piece if begun or not separate else f"\n\n{piece}"
-                                    begun = separate = True
-                        except MALFORMED:
-                            malformed = True
-                        else:
-                            malformed = False
-                    if malformed:
-                        raise _unreadable()
+                        async for event in events:
+                            if piece := _text_of(event):
+                                yield piece if begun or not separate else f"\n\n{piece}"
+                                begun = separate = True
                 elif Agent.is_call_tools_node(node):
                     if streaming:
                         self._check_complete(node.model_response)
@@ -163,7 +173,7 @@ class ModelAgent:
             ModelError: It cannot be reached, or answers with what cannot be read.
         """
         plain: Agent[None, str] = Agent(
-            PatientModel(self._model, seconds),
+            PatientModel(self._model_here(), seconds),
             instructions=instructions,
             name="muxi",
             retries=_RETRIES,
@@ -172,7 +182,7 @@ class ModelAgent:
         failure: MuxiError
         try:
             return (await plain.run(prompt, usage_limits=UsageLimits(request_limit=_RETRIES + 1))).output
-        except (AgentRunError, UserError, ExceptionGroup) as error:
+        except FAILURES as error:
             failure = translated(error, self._context_tokens)
         raise failure
 
@@ -190,16 +200,11 @@ class ModelAgent:
             raise BrokenOff(self._model.model_name, "The stream broke off.")
 
     async def close(self) -> None:
-        """Close the connections of a model that was made from its name; another one is its maker's to close."""
-        if self._ours:
-            async with self._model:
+        """Close the connections of this loop's model; one that was not made from its name is its maker's to close."""
+        model = self._made.pop(asyncio.get_running_loop(), None)
+        if model is not None:
+            async with model:
                 pass  # leaving it is what closes them
-
-
-def _unreadable() -> ModelError:
-    return ModelError(
-        "The language model answered with something that cannot be read; nothing of the turn was recorded."
-    )
 
 
 def _history(prompt: Prompt) -> list[ModelMessage]:

@@ -13,6 +13,8 @@ from muxi_identity.errors import ModelError, ModelTimeoutError, ModelUnavailable
 
 # What reading a reply of the wrong shape ends with, as the provider's client does not look before it reads.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
+# All that a run of a model ends with.
+FAILURES = (exceptions.AgentRunError, exceptions.UserError, ExceptionGroup, *MALFORMED)
 
 # That another attempt may help.
 _PASSING = (

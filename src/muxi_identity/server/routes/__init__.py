@@ -7,7 +7,9 @@ from muxi_identity.server.routes import (
     credentials,
     events,
     identifiers,
+    link_codes,
     memories,
+    merging,
     preferences,
     resolve,
     scheduler,
@@ -15,12 +17,15 @@ from muxi_identity.server.routes import (
     system,
     tokens,
     users,
+    webhooks,
 )
 
 GROUPS = (
     resolve.routes,
     identifiers.routes,
     users.routes,
+    merging.routes,
+    link_codes.routes,
     tokens.routes,
     chat.routes,
     context.routes,
@@ -31,6 +36,7 @@ GROUPS = (
     scheduler.routes,
     events.routes,
     audit.routes,
+    webhooks.routes,
     system.routes,
 )
 """In the order of the documentation."""

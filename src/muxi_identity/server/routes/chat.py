@@ -106,7 +106,7 @@ async def chat(call: Calling, body: ChatBody) -> ChatReply | Response:
 
 
 async def _events(call: Call, user: Given, body: ChatBody) -> AsyncIterator[bytes]:
-    call.site.metrics.streams.inc()
+    call.site.metrics.streams += 1
     stream = call.client.chat_stream(
         body.message, user, session_id=body.session_id, audience=body.audience, timeout=body.timeout
     )
@@ -127,7 +127,7 @@ async def _events(call: Call, user: Given, body: ChatBody) -> AsyncIterator[byte
         await stream.aclose()
         if call.claim is not None:
             call.claim.let_go()
-        call.site.metrics.streams.dec()
+        call.site.metrics.streams -= 1
 
 
 def _tell(call: Call, reply: ChatReply) -> None:

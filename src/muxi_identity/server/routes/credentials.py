@@ -137,7 +137,7 @@ async def create_credential(call: Calling, body: CredentialBody) -> Credential:
 
 @routes.add(
     "GET",
-    "/credentials/{credential_id:segment}",
+    "/credentials/{credential_id:credential}",
     access=Access.USER,
     data=Credential,
     user=True,
@@ -151,7 +151,7 @@ async def get_credential(call: Calling, credential_id: CredentialInPath) -> Cred
 
 @routes.add(
     "DELETE",
-    "/credentials/{credential_id:segment}",
+    "/credentials/{credential_id:credential}",
     access=Access.USER,
     data=DeletedCredential,
     user=True,

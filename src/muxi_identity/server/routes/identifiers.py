@@ -19,15 +19,20 @@ from muxi_identity.errors import (
 )
 from muxi_identity.identity.associating import MAX_IDENTIFIERS
 from muxi_identity.models import IdentifierName, IdentifierRecord, UnlinkResult
-from muxi_identity.refusals import MAX_SECRET_BYTES
+from muxi_identity.refusals import MAX_CHARACTERS
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import IDENTIFIER_SCHEMA, AnyIdentifier, Body, Flag, Note, UserInPath
+from muxi_identity.server.routes.shapes import IDENTIFIER_SCHEMA, AnyIdentifier, Body, Flag, Note
 
 routes = Routes("Identifiers", "What a person is known by. All of it takes the admin key.")
 
 _NAME = {"identifier": "alice@email.com", "type": "email"}
 _ALICE = "usr_1f2e3d4c5b6a79880f1e"
+
+
+InPath = Annotated[
+    str, Path(description="The rest of the path: a slash need not be encoded.", max_length=MAX_CHARACTERS)
+]
 
 
 class Linked(TypedDict):
@@ -124,7 +129,7 @@ async def link_user_identifiers(call: Calling, body: LinkBody) -> Linked:
 
 @routes.add(
     "GET",
-    "/users/identifiers/{user_id:segment}",
+    "/users/identifiers/{identifier:tail}",
     access=Access.ADMIN,
     data=IdentifierList,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
@@ -145,10 +150,12 @@ async def link_user_identifiers(call: Calling, body: LinkBody) -> Linked:
         "count": 1,
     },
 )
-async def get_user_identifiers(call: Calling, user_id: UserInPath) -> IdentifierList:
-    """List a user's identifiers, in linking order. Secrets are shown by a hint."""
-    user = call.named(user_id)
-    record = await call.client.get_user(user)
+async def get_user_identifiers(call: Calling, identifier: InPath) -> IdentifierList:
+    """List a user's identifiers, in linking order. Secrets are shown by a hint.
+
+    The path names the user by any of them, or by the public id.
+    """
+    record = await call.client.get_user(call.named(identifier))
     records: list[IdentifierRecord] = await call.client.get_user_identifiers(record["muxi_user_id"], detailed=True)
     return {"muxi_user_id": record["muxi_user_id"], "identifiers": records, "count": len(records)}
 
@@ -174,9 +181,7 @@ _UNLINK: dict[str, Any] = {
 @routes.add("DELETE", "/users/identifiers/{identifier:tail}", **_UNLINK)
 async def delete_user_identifier(
     call: Calling,
-    identifier: Annotated[
-        str, Path(description="The rest of the path: a slash need not be encoded.", max_length=MAX_SECRET_BYTES)
-    ],
+    identifier: InPath,
     force: bool = False,
 ) -> UnlinkResult:
     """Unlink an identifier that is no secret.

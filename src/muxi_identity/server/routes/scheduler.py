@@ -13,6 +13,7 @@ from muxi_identity.errors import (
     TaskNotFoundError,
 )
 from muxi_identity.models import TaskRecord, TaskRunPage
+from muxi_identity.refusals import MAX_SECRET_BYTES
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import NAMING, AnyIdentifier, Cursor, Limit, OpenBody, Schedule, TaskText, Zone
@@ -110,7 +111,7 @@ _JOB = {
 )
 async def list_jobs(
     call: Calling,
-    user_id: Annotated[str | None, Query(max_length=8192, description="Whose; or X-Muxi-User-ID.")] = None,
+    user_id: Annotated[str | None, Query(max_length=MAX_SECRET_BYTES, description="Whose; or X-Muxi-User-ID.")] = None,
     status: Literal["active", "paused", "finished"] | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -14,7 +14,7 @@ from muxi_identity.errors import AmbiguousIdentifierError, InvalidIdentifierErro
 from muxi_identity.refusals import MAX_CHARACTERS, MAX_SECRET_BYTES
 
 _VALUE = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS, "examples": ["alice@email.com"]}
-_TYPE = {"type": "string", "pattern": "^[a-z][a-z0-9_.-]{0,63}$", "examples": ["slack"]}
+_TYPE = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_.-]{0,63}$", "examples": ["slack"]}
 
 IDENTIFIER_SCHEMA: dict[str, Any] = {
     "title": "Identifier",
@@ -22,7 +22,12 @@ IDENTIFIER_SCHEMA: dict[str, Any] = {
     "anyOf": [
         _VALUE,
         {"type": "integer"},
-        {"type": "array", "prefixItems": [_VALUE, {"anyOf": [_TYPE, {"type": "null"}]}], "minItems": 2, "maxItems": 2},
+        {
+            "type": "array",
+            "prefixItems": [{"anyOf": [_VALUE, {"type": "integer"}]}, {"anyOf": [_TYPE, {"type": "null"}]}],
+            "minItems": 2,
+            "maxItems": 2,
+        },
         {
             "type": "object",
             "properties": {
@@ -87,12 +92,13 @@ UserInPath: TypeAlias = Annotated[
     str,
     Path(
         description="Any identifier of the user, percent-encoded, the public id, or `me`: whom header or token name.",
-        max_length=MAX_SECRET_BYTES,
+        max_length=MAX_CHARACTERS,
         examples=["alice@email.com"],
     ),
 ]
 UserInQuery: TypeAlias = Annotated[
-    str | None, Query(description="The same as X-Muxi-User-ID, for clients that send it here too.", max_length=8192)
+    str | None,
+    Query(description="The same as X-Muxi-User-ID, for clients that send it here too.", max_length=MAX_SECRET_BYTES),
 ]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 Cursor: TypeAlias = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from fastapi import Request, Response
 
 from muxi_identity.config import FormationConfig
-from muxi_identity.errors import MuxiError, StorageUnavailableError
+from muxi_identity.errors import ClientClosedError, StorageUnavailableError
 from muxi_identity.server.call import Access
 from muxi_identity.server.metrics import CONTENT_TYPE
 from muxi_identity.server.operations import Calling, Routes
@@ -50,36 +50,40 @@ class Configuration(TypedDict):
     server: dict[str, Any]
 
 
-def _json(content: dict[str, Any], status: int = 200) -> Response:
-    return Response(json.dumps(content), status, media_type="application/json")
+def _json(content: dict[str, Any]) -> Response:
+    return Response(json.dumps(content), media_type="application/json")
 
 
 def _uptime() -> int:
     return int(monotonic() - _BEGUN)
 
 
-@routes.add("GET", "/health", access=Access.PUBLIC, data=None)
+@routes.add("GET", "/health", access=Access.PUBLIC, data=None, media="application/json")
 async def health(call: Calling) -> Response:
     """Tell that the process answers. Also at `/health`; it has no envelope."""
     return _json({"status": "healthy", "version": _VERSION, "uptime_seconds": _uptime()})
 
 
-@routes.add("GET", "/ready", access=Access.PUBLIC, data=None, raises=(StorageUnavailableError,))
+@routes.add(
+    "GET",
+    "/ready",
+    access=Access.PUBLIC,
+    data=None,
+    media="application/json",
+    raises=(StorageUnavailableError, ClientClosedError),
+)
 async def ready(call: Calling, request: Request) -> Response:
     """Tell whether requests should be sent here: the database answers, and the server is not about to stop.
 
     Also at `/ready`.
     """
     if request.app.state.served.stopping.is_set():
-        return _json({"status": "stopping", "database": "unknown"}, 503)
-    try:
-        await call.site.formation.list_users(1, None)
-    except MuxiError:
-        return _json({"status": "unavailable", "database": "unavailable"}, 503)
+        raise ClientClosedError("The server is about to stop; ask another one.")
+    await call.site.formation.list_users(1, None)
     return _json({"status": "ready", "database": "available"})
 
 
-@routes.add("GET", "/metrics", access=Access.ADMIN, data=None)
+@routes.add("GET", "/metrics", access=Access.ADMIN, data=None, media="text/plain")
 async def metrics(call: Calling) -> Response:
     """Give the formation's numbers in Prometheus's text format.
 
@@ -115,13 +119,32 @@ async def get_status(call: Calling) -> Status:
     }
 
 
-@routes.add("GET", "/config", access=Access.ADMIN, data=Configuration)
+_MEMORY: MemoryConfiguration = {
+    "persistent": {"provider": "sqlite", "connection_string": "***"},
+    "session": {"max_messages": 50, "idle_timeout": 86400.0},
+    "working": {"ttl": 86400.0, "max_items": 200},
+}
+
+
+@routes.add(
+    "GET",
+    "/config",
+    access=Access.ADMIN,
+    data=Configuration,
+    example={
+        "formation_id": "default",
+        "memory": _MEMORY,
+        "identity": {"match": "any", "max_identifiers_per_user": 100},
+        "llm": {"model": "offline", "api_key": None},
+        "server": {"api_keys": {"admin_key": ["***"], "client_key": ["***"]}, "max_body_bytes": 1048576},
+    },
+)
 async def get_config(call: Calling) -> Configuration:
     """Read how the formation is set up. Addresses, keys and secrets are left out or masked."""
     return _shown(call.site.config)
 
 
-@routes.add("GET", "/memory", access=Access.ADMIN, data=MemoryConfiguration)
+@routes.add("GET", "/memory", access=Access.ADMIN, data=MemoryConfiguration, example=_MEMORY)
 async def get_memory_config(call: Calling) -> MemoryConfiguration:
     """Read how memory is set up."""
     return _memory(call.site.config)

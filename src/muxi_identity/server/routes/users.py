@@ -14,7 +14,7 @@ from muxi_identity.errors import (
     UserExistsError,
     UserNotFoundError,
 )
-from muxi_identity.models import DeleteResult, UserPage, UserRecord
+from muxi_identity.models import DeleteResult, UserArchive, UserPage, UserRecord
 from muxi_identity.server.call import REASON, SOURCE, Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Body, Cursor, Limit, Note, UserInPath
@@ -28,6 +28,18 @@ _ALICE: dict[str, Any] = {
     "established": True,
     "created_at": "2026-01-01T00:00:00.000000Z",
     "identifier_count": 2,
+}
+
+
+_PARTS = ("identifiers", "sessions", "memories", "working_memory", "preferences", "credentials", "tasks", "synopses")
+_ARCHIVE: dict[str, Any] = {
+    "format": "muxi-identity/person",
+    "version": 1,
+    "exported_at": "2026-01-01T00:00:00.000000Z",
+    "formation_id": "default",
+    "person": _ALICE,
+    "users": [{"muxi_user_id": "usr_1f2e3d4c5b6a79880f1e"}],
+    **{part: [] for part in (*_PARTS, "link_codes", "merges", "history")},
 }
 
 
@@ -95,13 +107,38 @@ async def get_user(call: Calling, user_id: UserInPath) -> UserRecord:
         MergeConflictError,
         IdentityChangedError,
     ),
-    example={"muxi_user_id": "usr_1f2e3d4c5b6a79880f1e", "merged_users": [], "rows_deleted": 12},
+    example={
+        "muxi_user_id": "usr_1f2e3d4c5b6a79880f1e",
+        "merged_users": [],
+        "rows_deleted": 12,
+        "counts": {"memories": 3},
+        "dry_run": False,
+    },
 )
-async def delete_user(call: Calling, user_id: UserInPath, include_merged: bool = False) -> DeleteResult:
+async def delete_user(
+    call: Calling, user_id: UserInPath, include_merged: bool = False, dry_run: bool = False
+) -> DeleteResult:
     """Erase a person with everything that is theirs.
 
-    Where others were merged into them, `include_merged` must say that all of them go.
+    Where others were merged into them, `include_merged` must say that all of them go. `dry_run` only says what would.
     """
     return await call.client.delete_user(
-        call.named(user_id), include_merged=include_merged, source=call.header(SOURCE), reason=call.header(REASON)
+        call.named(user_id),
+        include_merged=include_merged,
+        dry_run=dry_run,
+        source=call.header(SOURCE),
+        reason=call.header(REASON),
     )
+
+
+@routes.add(
+    "GET",
+    "/users/{user_id:user}/export",
+    access=Access.ADMIN,
+    data=UserArchive,
+    raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
+    example=_ARCHIVE,
+)
+async def export_user(call: Calling, user_id: UserInPath) -> UserArchive:
+    """Export everything that is kept of a person, as plain JSON. Keys and credentials are shown by a hint."""
+    return await call.client.export_user(call.named(user_id))

@@ -18,7 +18,9 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     ForeignKeyConstraint,
+    FromClause,
     Index,
     MetaData,
     PrimaryKeyConstraint,
@@ -67,18 +69,26 @@ def owned_table(name: str, *columns: Column[object] | UniqueConstraint | Foreign
     )
 
 
-def own_key(table: Table, *names: str) -> Index:
+def own_key(table: Table, *names: str, apart: bool = False) -> Index:
     """Make the unique key of a user-owned table: one row for a member, an identifier and what ``names`` say.
 
     The identifier is part of the key, so that what two channels wrote lies side by side and is folded when it is read:
     a channel that leaves the person takes its own row with it. It comes last, so that the rows of one name are found
     together, whoever wrote them.
+
+    ``apart``: it is used only where it is asked for, by :func:`owner_apart`. Before a table has statistics, PostgreSQL
+    takes any index with the same first columns for as good: it then reads all that a person has for each name.
     """
     return Index(
         f"uq_{table.name.removeprefix('muxi_')}_key",
         table.c.formation_id,
-        table.c.user_pk,
+        owner_apart(table) if apart else table.c.user_pk,
         *(table.c[name] for name in names),
         func.coalesce(table.c.identifier_pk, 0),
         unique=True,
     )
+
+
+def owner_apart(table: FromClause) -> ColumnElement[int]:
+    """Return the owner of a row of ``table`` as only the key made ``apart`` has it."""
+    return func.abs(table.c.user_pk)  # keys are positive

@@ -99,7 +99,7 @@ memories = owned_table(
         sqlite_where=text("value IS NOT NULL"),
     ),
 )
-own_key(memories, "type", "key")
+own_key(memories, "type", "key", apart=True)
 
 working_memory = owned_table(
     "working_memory",

@@ -133,6 +133,27 @@ merges = Table(
     Index("ix_merges_secondary", "formation_id", "secondary_pk"),
 )
 
+# Two users that somebody took apart, by undoing a merge or by a split: no automatic rule merges their people again.
+# Whoever merges them by hand may; the pair stays, for when that turns out to be a mistake too.
+separations = Table(
+    "muxi_separations",
+    metadata,
+    Column("formation_id", Text, nullable=False),
+    # The lower key first, so that a pair has one row.
+    Column("one_pk", BigInteger, nullable=False),
+    Column("other_pk", BigInteger, nullable=False),
+    Column("separated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("formation_id", "one_pk", "other_pk", name="pk_separations"),
+    ForeignKeyConstraint(
+        ["formation_id", "one_pk"], ["muxi_users.formation_id", "muxi_users.pk"], name="fk_separations_one"
+    ),
+    ForeignKeyConstraint(
+        ["formation_id", "other_pk"], ["muxi_users.formation_id", "muxi_users.pk"], name="fk_separations_other"
+    ),
+    CheckConstraint("one_pk < other_pk", name="ck_separations_order"),
+    Index("ix_separations_other", "formation_id", "other_pk"),
+)
+
 # Append-only. Holds ids, never identifier values, and no foreign key: it outlives the people it speaks of.
 history = Table(
     "muxi_history",
@@ -148,8 +169,29 @@ history = Table(
     Column("actor", Text, nullable=False),
     Column("source", Text),
     Column("reason", Text),
+    # What else there is to say, as a JSON object of ids and numbers: the receipt of a deletion.
+    Column("details", Text),
+    # The identifier that identifier_pk took the place of.
+    Column("other_identifier_pk", BigInteger),
     PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
     Index("ix_history_user", "formation_id", "user_id", "at", "pk"),
+)
+# Most events name neither: they take no room in these.
+Index(
+    "ix_history_other_user",
+    history.c.formation_id,
+    history.c.other_user_id,
+    history.c.at,
+    history.c.pk,
+    postgresql_where=history.c.other_user_id.is_not(None),
+    sqlite_where=history.c.other_user_id.is_not(None),
+)
+Index(
+    "ix_history_identifier",
+    history.c.formation_id,
+    history.c.identifier_pk,
+    postgresql_where=history.c.identifier_pk.is_not(None),
+    sqlite_where=history.c.identifier_pk.is_not(None),
 )
 
 # Answers of calls that carried an idempotency key, stored with what they did. Ids only, for the same reason.

@@ -43,8 +43,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.UniqueConstraint("formation_id", "memory_id", name="uq_memories_id"),
-        key=("type", "key"),
     )
+    # Apart from the other index of the owner: without statistics PostgreSQL would take that one for as good.
+    _own_key("memories", "type", "key", owner="abs(user_pk)")
     op.create_index(
         "ix_memories_newest", "muxi_memories", ["formation_id", "user_pk", "updated_at", "pk"], unique=False
     )
@@ -178,11 +179,11 @@ def _owned(name: str, *columns: Any, key: tuple[str, ...] = ()) -> sa.Table:
     return table
 
 
-def _own_key(name: str, *key: str) -> None:
+def _own_key(name: str, *key: str, owner: str = "user_pk") -> None:
     op.create_index(
         f"uq_{name}_key",
         f"muxi_{name}",
-        ["formation_id", "user_pk", *key, sa.text("coalesce(identifier_pk, 0)")],
+        ["formation_id", sa.text(owner), *key, sa.text("coalesce(identifier_pk, 0)")],
         unique=True,
     )
 

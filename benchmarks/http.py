@@ -1,0 +1,128 @@
+"""Cached resolve over HTTP, against the same server process answering a constant.
+
+Requests are sent ahead of their answers, over a few connections, so that the server is never waiting: its rate is
+measured, and not the client's. Both answers have the same size, and both requests the same body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import perf_counter_ns
+
+from benchmarks.blocks import compare
+from benchmarks.results import Row, Target
+
+_TARGET = Target("ratio", 0.7, at_least=True)
+_CONNECTIONS = 4
+_AHEAD = 64
+_KEYS = 100
+_GOOD = b'"success":true'
+_KEY = secrets.token_urlsafe(24)
+
+
+async def measure(blocks: int) -> list[Row]:
+    """Measure on SQLite: a cached look-up asks no database."""
+    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
+        file = Path(folder) / "bench.yaml"
+        settings = {
+            "id": "bench",
+            "memory": {"persistent": {"connection_string": str(Path(folder) / "muxi.db")}},
+            "server": {"api_keys": {"admin_key": f"{_KEY}-admin", "client_key": _KEY}},
+        }
+        file.write_text(json.dumps(settings), encoding="utf-8")
+        async with _server(file) as port:
+            connections = [await _Connection.open(port) for _ in range(_CONNECTIONS)]
+            people = [f"person{number}@example.com" for number in range(_KEYS)]
+            for person in people:
+                await connections[0].ask([_request("/v1/users/resolve", person, create=True)])
+            ours = [_request("/v1/users/resolve", person) for person in people]
+            constants = [_request("/constant", person) for person in people]
+            found = await compare(lambda: _block(connections, ours), lambda: _block(connections, constants), blocks)
+            for connection in connections:
+                connection.close()
+    note = "the same server answering a constant"
+    path = "cached resolve over HTTP (ratio of the rates)"
+    return [Row(path, "sqlite", found.median, found.p95, found.floor, 1 / found.ratio, target=_TARGET, note=note)]
+
+
+async def _block(connections: list[_Connection], requests: list[bytes]) -> list[float]:
+    turns = [requests[number % len(requests)] for number in range(_AHEAD)]
+    begun = perf_counter_ns()
+    await asyncio.gather(*(connection.ask(turns) for connection in connections))
+    return [(perf_counter_ns() - begun) / 1000 / (len(connections) * _AHEAD)]
+
+
+def _request(path: str, person: str, *, create: bool = False) -> bytes:
+    body = json.dumps({"identifier": person, "create_user": create}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Muxi-Client-Key: {_KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class _Connection:
+    """One connection that is asked many things at once."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, port: int) -> _Connection:
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, requests: list[bytes]) -> None:
+        """Send all of them and wait for as many good answers."""
+        self._writer.write(b"".join(requests))
+        left, text = len(requests), b""
+        while left:
+            text += await self._reader.read(1 << 16)
+            if b"HTTP/1.1 4" in text or b"HTTP/1.1 5" in text or self._reader.at_eof():
+                raise RuntimeError(text.decode("utf-8", "replace")[:500])
+            left -= text.count(_GOOD)
+            text = text[text.rfind(_GOOD) + len(_GOOD) :] if _GOOD in text else text
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _server(file: Path) -> AsyncIterator[int]:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    apart = len(cores) > 1
+    command = [sys.executable, "-m", "benchmarks.http_server", str(file), str(cores[1] if apart else -1)]
+    environment = {**os.environ, "MUXI_SECRET_KEY": secrets.token_hex(32)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[1])  # noqa: ASYNC220, S603
+    if apart:
+        os.sched_setaffinity(0, cores[:1])
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        await _ready(port)
+        yield port
+    finally:
+        if apart:
+            os.sched_setaffinity(0, cores)
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+async def _ready(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionError:
+            await asyncio.sleep(0.02)
+        else:
+            writer.close()
+            return

@@ -1,0 +1,66 @@
+"""Rows that follow an identifier: to another member in a split, to the identifier that takes its place in a succession.
+
+Generic over the user-owned tables: a new one needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import text, update
+
+from muxi_identity.identity.previewing import kind_of
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.tables import OWNED_TABLES, identifiers, synopses
+
+
+def move_identifiers(tx: Transaction, identifier_pks: Sequence[int], user_pk: int) -> dict[str, int]:
+    """Give identifiers, with every row that was recorded through them, to another member. Return the rows by kind.
+
+    The identifiers go first: a write that holds one of them is waited for, and the rows it leaves are seen by the
+    statements that follow; one that comes later finds the identifier gone, and the guard refuses it.
+    """
+    _defer_foreign_keys(tx)
+    tx.connection.execute(
+        update(identifiers)
+        .where(identifiers.c.formation_id == tx.formation_id, identifiers.c.pk.in_(sorted(identifier_pks)))
+        .values(user_pk=user_pk)
+    )
+    return _update_rows(tx, identifier_pks, {"user_pk": user_pk})
+
+
+def hand_on_rows(tx: Transaction, old_pk: int, new_pk: int) -> dict[str, int]:
+    """Record what was recorded through one identifier as through another one of the same member."""
+    return _update_rows(tx, [old_pk], {"identifier_pk": new_pk})
+
+
+def _update_rows(tx: Transaction, identifier_pks: Sequence[int], values: dict[str, int]) -> dict[str, int]:
+    moved: dict[str, int] = {}
+    for table in OWNED_TABLES:
+        number = tx.connection.execute(
+            update(table)
+            .where(table.c.formation_id == tx.formation_id, table.c.identifier_pk.in_(sorted(identifier_pks)))
+            .values(**values)
+        ).rowcount
+        if number:
+            moved[kind_of(table)] = number
+    return dict(sorted(moved.items()))
+
+
+def drop_synopses(tx: Transaction, member_pks: Sequence[int]) -> None:
+    """Drop what was made from the rows of these members together, and let none that is being made count.
+
+    Its basis would no longer hold either, but then the words of one person would lie with another one until they were
+    asked for.
+    """
+    tx.connection.execute(
+        update(synopses)
+        .where(synopses.c.formation_id == tx.formation_id, synopses.c.user_pk.in_(member_pks))
+        .values(text=None, basis=None, built_at=None, revision=synopses.c.revision + 1)
+    )
+
+
+def _defer_foreign_keys(tx: Transaction) -> None:
+    # An identifier and its rows change their member in different statements.
+    deferred = "PRAGMA defer_foreign_keys = ON" if tx.database.dialect == "sqlite" else "SET CONSTRAINTS ALL DEFERRED"
+    tx.connection.execute(text(deferred))

@@ -1,0 +1,152 @@
+"""The command line, against a formation of its own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from muxi_identity.cli import app
+from muxi_identity.cli.output import parse_argument
+from muxi_identity.errors import InvalidRequestError
+from muxi_identity.server_config import hash_key
+from muxi_identity.storage.migrate import newest
+
+
+class Commands:
+    """Runs commands on one formation."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __call__(self, *arguments: str, input: str | None = None, code: int = 0, config: bool = True) -> Result:
+        given = [*arguments, "--config", str(self.file)] if config else list(arguments)
+        result = CliRunner().invoke(app, given, input=input)
+        assert result.exit_code == code, result.output + repr(result.exception)
+        return result
+
+    def json(self, *arguments: str, **options: Any) -> Any:
+        return json.loads(self(*arguments, "--json", **options).stdout)
+
+
+@pytest.fixture
+def muxi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "formation.yaml"
+    file.write_text("id: test\nmemory: {persistent: {connection_string: test.db}}\n")
+    return Commands(file)
+
+
+def test_users(muxi: Commands) -> None:
+    assert "nobody yet" in muxi("users", "list").stdout
+    linked = muxi.json("users", "link", "alice@email.com", "slack=U98765ABC", '{"identifier": "x=y"}')
+    assert [each["type"] for each in linked["identifiers"]] == ["email", "slack", None]
+    person = linked["muxi_user_id"]
+    shown = muxi("users", "show", "slack=U98765ABC").stdout
+    assert person in shown
+    assert "alice@email.com" in shown
+    assert "x=y" in shown
+    assert len(muxi.json("users", "show", person)["identifiers"]) == 3
+    assert muxi.json("users", "resolve", "alice@email.com")["muxi_user_id"] == person
+    assert "not linked" in muxi("users", "resolve", "bob@email.com", code=3).stderr
+    assert muxi.json("users", "resolve", "bob@email.com", "--create")["created"] is True
+    conflict = muxi("users", "link", "bob@email.com", "--user", person, code=4)
+    assert conflict.stdout == ""
+    assert person not in muxi.json("users", "create", "usr_chosen", "--reason", "by hand")["muxi_user_id"]
+    assert "usr_chosen" in muxi("users", "create", "usr_chosen", code=4).stderr
+    first = muxi("users", "list", "--limit", "1")
+    cursor = first.stderr.split("--cursor ")[1].strip()
+    assert muxi.json("users", "list", "--cursor", cursor)["count"] == 2
+    assert muxi("users", "unlink", "x=y", code=3)
+    assert muxi.json("users", "unlink", "-", input='{"identifier": "x=y"}\n')["muxi_user_id"] == person
+    muxi("users", "link", "undefined", code=2)
+    muxi("users", "list", "--limit", "0", code=2)
+    muxi("users", "link", code=2)
+
+
+def test_a_secret_from_standard_input_is_shown_by_its_hint(muxi: Commands) -> None:
+    key = "key_0123456789abcdef0123456789abcdef"
+    result = muxi("users", "link", "alice@email.com", "-", input=f'["{key}", "api_key"]\n')
+    assert key not in result.stdout
+    assert "key_" in result.stdout
+
+
+def test_chat(muxi: Commands) -> None:
+    muxi("users", "link", "slack=U1", "internal=user_123")
+    muxi("chat", "--as", "internal=user_123", "My budget is $5,000")
+    assert muxi("chat", "--as", "slack=U1", "What's my budget?").stdout == "Your budget is $5,000.\n"
+    assert set(muxi.json("chat", "--as", "slack=U1", "Hello")) == {"message", "user_id", "session_id", "request_id"}
+    talk = "\n".join(
+        [
+            *("/who", "What's my budget?", "/as stranger@email.com", "What's my budget?", "/nonsense", "/help"),
+            *("/as undefined", "Hello!", "/new s1", "/as slack=U1", "/new s2", "Hello!", "/quit", "never said"),
+        ]
+    )
+    result = muxi("chat", "--as", "slack=U1", input=talk)
+    assert "U1, user_123" in result.stdout
+    assert result.stdout.count("Your budget is $5,000.") == 1
+    assert "I don't have that information." in result.stdout
+    assert "There is no /nonsense" in result.stdout
+    assert "error:" in result.stderr
+    with sqlite3.connect(muxi.file.with_name("test.db")) as connection:
+        sessions = {row[0] for row in connection.execute("SELECT session_id FROM muxi_sessions")}
+        said = {row[0] for row in connection.execute("SELECT content FROM muxi_messages")}
+    assert "s2" in sessions
+    assert "s1" not in sessions
+    assert "never said" not in said
+
+
+def test_database(muxi: Commands) -> None:
+    assert muxi.json("db", "upgrade") == {"revision": newest(), "newest": newest()}
+    muxi("chat", "--as", "a", "My budget is $5")
+    assert muxi.json("db", "check")["ok"] is True
+    assert "Every rule holds" in muxi("db", "check").stdout
+    with sqlite3.connect(muxi.file.with_name("test.db")) as connection:
+        connection.execute("UPDATE muxi_messages SET identifier_pk = NULL")
+    broken = muxi.json("db", "check", code=1)
+    assert broken["findings"] == [{"formation_id": "test", "rule": "a message is of whom its session is", "rows": 2}]
+    assert "a message is of whom" in muxi("db", "check", code=1).stdout
+
+
+def test_keys_and_tokens(muxi: Commands) -> None:
+    made = muxi.json("keys", "new", "admin", config=False)
+    assert made["key"].startswith("muxi_admin_")
+    assert made["hash"] == f"sha256:{hash_key(made['key']).hex()}"
+    hashed = muxi("keys", "hash", input=made["key"] + "\n", config=False).stdout.strip()
+    assert hashed == made["hash"]
+    muxi("keys", "hash", input="\n", config=False, code=2)
+    muxi("keys", "new", "token", config=False, code=2)
+    muxi.file.write_text(muxi.file.read_text() + f'server: {{api_keys: {{admin_key: "{hashed}"}}}}\n')
+    assert muxi.json("token", "internal=user_123")["type"] == "internal"
+    assert muxi("token", "internal=user_123").stdout.startswith("eyJ")
+    muxi("token", "api_key=key_0123456789abcdef0123456789abcdef", code=2)
+    muxi("token", "a", "--expires-in", "1", code=2)
+
+
+def test_what_is_wrong_is_told_in_a_line(muxi: Commands, tmp_path: Path) -> None:
+    muxi.file.write_text("id: test\nmemry: {}\n")
+    for command in (("users", "list"), ("chat", "--as", "a", "x"), ("db", "check"), ("token", "a"), ("keys", "forget")):
+        told = muxi(*command, code=6)
+        assert "did you mean" in told.stderr
+        assert "Traceback" not in told.output
+    muxi("users", "list", "--config", str(tmp_path / "missing.yaml"), config=False, code=2)
+    assert muxi("--version", config=False).stdout.strip() == "0.1.0"
+    help_ = muxi("--help", config=False).stdout
+    for command in ("serve", "demo", "users", "db", "keys", "token", "chat", "--install-completion"):
+        assert command in help_
+
+
+def test_identifiers_as_they_are_typed() -> None:
+    assert parse_argument("alice@email.com") == "alice@email.com"
+    assert parse_argument("slack=U1") == ("U1", "slack")
+    assert parse_argument("slack=a=b") == ("a=b", "slack")
+    assert parse_argument("+44 20") == "+44 20"
+    assert parse_argument("Key=1") == "Key=1"  # a type begins with a small letter
+    assert parse_argument('["a=b", null]') == ["a=b", None]
+    with pytest.raises(InvalidRequestError):
+        parse_argument("{a")
