@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## Show one person on several channels, in one terminal
 	@$(RUN) muxi_identity.demo $(ARGS)
 
 test: $(VENV)/.installed ## Run all tests, on SQLite and on a private PostgreSQL
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed ## Run what CI runs before the tests: style, types, layers, generated files, lock
 	@$(RUN) ruff check --quiet .

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import cache_size, cached, context, http, uncached, writes
+from benchmarks import cache_size, cached, context, http, merging, uncached, writes
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row, table, write_json
 
@@ -22,6 +22,7 @@ PATHS: dict[str, Measure] = {
     "context": context.measure_load,
     "search": context.measure_search,
     "chat": context.measure_chat,
+    "merge": merging.measure,
 }
 CACHE_SIZE = "cache-size"
 HTTP = "http"

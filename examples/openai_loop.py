@@ -16,9 +16,10 @@ from typing import Any
 
 from openai import OpenAI
 
-from muxi import FormationClient
+from muxi import FormationClient, SecretRefusedError
 
 INSTRUCTIONS = "You are a helpful assistant. What follows is what you know of the person you talk to.\n\n"
+ROUNDS = 8  # of tool calls, in one turn
 REMEMBER = {
     "type": "function",
     "function": {
@@ -40,7 +41,7 @@ def answer(formation: FormationClient, model: OpenAI, user_id: Any, message: str
     asked += [{"role": said["role"], "content": said["content"]} for said in context["messages"]]
     asked.append({"role": "user", "content": message})
     facts: list[str] = []
-    while True:
+    for _ in range(ROUNDS):
         reply = model.chat.completions.create(
             model=os.environ.get("OPENAI_MODEL", "gpt-4o-mini"), messages=asked, tools=[REMEMBER]
         )
@@ -49,16 +50,27 @@ def answer(formation: FormationClient, model: OpenAI, user_id: Any, message: str
             break
         asked.append(choice.model_dump(exclude_none=True))
         for call in choice.tool_calls:
-            facts.append(json.loads(call.function.arguments)["fact"])
-            asked.append({"role": "tool", "tool_call_id": call.id, "content": "Noted."})
-    text = choice.content or ""
-    formation.record_turn(
-        user_id,
-        [{"role": "user", "content": message}, {"role": "assistant", "content": text}],
-        session_id=context["session_id"],
-        memories=facts,
-    )
+            result = note(call.function.arguments, facts)
+            asked.append({"role": "tool", "tool_call_id": call.id, "content": result})
+    text = choice.content or "I have no answer to that."
+    said = [{"role": "user", "content": message}, {"role": "assistant", "content": text}]
+    try:
+        formation.record_turn(user_id, said, session_id=context["session_id"], memories=facts)
+    except SecretRefusedError:  # the model wanted to keep a password: the turn is recorded all the same
+        formation.record_turn(user_id, said, session_id=context["session_id"])
     return text
+
+
+def note(arguments: str, facts: list[str]) -> str:
+    """Note what the model wants to remember, and return what it is told."""
+    try:
+        fact = json.loads(arguments)["fact"]
+    except (ValueError, TypeError, KeyError):
+        fact = None
+    if not isinstance(fact, str) or not fact.strip():
+        return 'Nothing was noted: pass {"fact": "one short sentence"}.'
+    facts.append(fact)
+    return "Noted."
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 
-from muxi import AsyncFormationClient, UserContext
+from muxi import AsyncFormationClient, SecretRefusedError, UserContext
 
 
 @dataclass
@@ -68,12 +68,11 @@ async def answer(formation: AsyncFormationClient, model: Any, user_id: Any, mess
     context = await formation.get_user_context(user_id, query=message)
     person = Person(formation, user_id, context)
     result = await agent.run(message, model=model, deps=person, message_history=history(context))
-    await formation.record_turn(
-        user_id,
-        [{"role": "user", "content": message}, {"role": "assistant", "content": result.output}],
-        session_id=context["session_id"],
-        memories=person.facts,
-    )
+    said = [{"role": "user", "content": message}, {"role": "assistant", "content": result.output}]
+    try:
+        await formation.record_turn(user_id, said, session_id=context["session_id"], memories=person.facts)
+    except SecretRefusedError:  # the model wanted to keep a password: the turn is recorded all the same
+        await formation.record_turn(user_id, said, session_id=context["session_id"])
     return result.output
 
 

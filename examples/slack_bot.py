@@ -11,6 +11,7 @@ public address. Set MUXI_FORMATION to a formation.yaml for a model, PostgreSQL a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any
@@ -19,7 +20,9 @@ from slack_bolt import App
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
 
-from muxi import FormationClient
+from muxi import FormationClient, IdentifierConflictError
+
+logger = logging.getLogger(__name__)
 
 
 def make_app(formation: FormationClient, token: str) -> App:
@@ -34,16 +37,19 @@ def make_app(formation: FormationClient, token: str) -> App:
             return
         email = client.users_info(user=slack_id)["user"]["profile"].get("email")
         if email:
-            formation.associate_user_identifiers(
-                [email, {"identifier": slack_id, "type": "slack", "scope": team_id}],
-                on_conflict="absorb",  # whoever wrote in by mail or from Slack before this joins
-                source="slack",
-            )
+            try:
+                formation.associate_user_identifiers(
+                    [email, {"identifier": slack_id, "type": "slack", "scope": team_id}],
+                    on_conflict="absorb",  # whoever wrote in by mail or from Slack before this joins
+                    source="slack",
+                )
+            except IdentifierConflictError as error:  # linked to two people on purpose: an operator has to decide
+                logger.warning("A Slack id and its e-mail address stay apart: %s", error)
         linked.add((team_id, slack_id))
 
     def answer(event: dict[str, Any], client: WebClient, team_id: str, *, private: bool) -> None:
-        slack_id, text = event["user"], re.sub(r"<@\w+>", "", event["text"]).strip()
-        if not text:
+        slack_id, text = event.get("user"), re.sub(r"<@\w+>", "", event.get("text", "")).strip()
+        if not slack_id or not text or "bot_id" in event:  # two bots that answer each other never end
             return
         link(client, team_id, slack_id)
         # A thread is a conversation. A direct message outside of any goes on with the person's current one.
@@ -62,7 +68,7 @@ def make_app(formation: FormationClient, token: str) -> App:
 
     @app.event("message")
     def written(event: dict[str, Any], client: WebClient, context: dict[str, Any]) -> None:
-        if event.get("channel_type") == "im" and "subtype" not in event and "bot_id" not in event:
+        if event.get("channel_type") == "im" and "subtype" not in event:
             answer(event, client, context["team_id"], private=True)
 
     return app

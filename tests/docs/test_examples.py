@@ -23,7 +23,7 @@ PATIENCE = 60.0  # seconds
 @pytest.fixture
 def slack(tmp_path: Path) -> Iterator[SlackServer]:
     """Slack, with the example bot connected to it."""
-    server = SlackServer({"U1": "alice@email.com", "U2": "bob@email.com"})
+    server = SlackServer({"U1": "alice@email.com", "U2": "bob@email.com", "U3": "carol@email.com"})
     environment = {
         **os.environ,
         "SLACK_BOT_TOKEN": "xoxb-not-a-token",
@@ -77,6 +77,8 @@ def test_the_slack_bot(slack: SlackServer, tmp_path: Path) -> None:
     # Nobody answers a bot, an edit or a message in a channel that does not mention it.
     for ignored in (
         direct("U1", "Hello", bot_id="B1"),
+        mention("U1", "Hello", bot_id="B1"),
+        {**mention("", "Hello", bot_id="B1"), "user": None},
         direct("U1", "Hello", subtype="message_changed"),
         {**direct("U1", "Hello"), "channel_type": "channel", "channel": "C1"},
     ):
@@ -93,6 +95,17 @@ def test_the_slack_bot(slack: SlackServer, tmp_path: Path) -> None:
             ("alice@email.com", "email", None),
             ("U1", "slack", TEAM),
         ]
+
+
+def test_the_slack_bot_answers_whom_it_cannot_link(slack: SlackServer, tmp_path: Path) -> None:
+    """Both of Carol's identifiers were linked to a user on purpose, and not to the same one."""
+    with FormationClient({"memory": {"persistent": {"connection_string": str(tmp_path / "muxi.db")}}}) as formation:
+        formation.associate_user_identifiers(["carol@email.com"])
+        formation.associate_user_identifiers([{"identifier": "U3", "type": "slack", "scope": TEAM}])
+        formation.chat("My budget is $7,000", user_id="carol@email.com")
+        answered(slack, direct("U3", "My budget is $5,000"))
+        assert "$5,000" in answered(slack, direct("U3", "What's my budget?"))["text"]
+        assert "$7,000" in formation.chat("What's my budget?", user_id="carol@email.com").text
 
 
 def talk(example: str, *arguments: str, said: str, model: ModelServer, home: Path) -> str:
@@ -141,3 +154,30 @@ def test_a_loop_of_ones_own(example: str, more: list[str], tmp_path: Path) -> No
         talk(example, "alice@email.com", *more, said="And who am I?", model=model, home=tmp_path)
         said = [each["content"] for each in model.last.messages if each["role"] in ("user", "assistant")]
         assert said == ["My cat is Miso", "What a nice name!", "And who am I?"]
+
+
+@pytest.mark.parametrize(("example", "more"), [("openai_loop.py", []), ("pydantic_ai_agent.py", ["openai-chat:small"])])
+def test_a_loop_loses_no_turn_to_its_model(example: str, more: list[str], tmp_path: Path) -> None:
+    password = {"fact": "Their password is correcthorse7"}
+    with model_server() as model:
+        model.will(calls(("remember", "{not json")), calls(("remember", password)), says("I won't keep that."))
+        printed = talk(example, "alice@email.com", *more, said="Remember it", model=model, home=tmp_path)
+        assert "I won't keep that." in printed
+    with FormationClient({"memory": {"persistent": {"connection_string": str(tmp_path / "muxi.db")}}}) as formation:
+        context = formation.get_user_context("alice@email.com")
+        assert [each["content"] for each in context["messages"]] == ["Remember it", "I won't keep that."]
+        assert context["memories"] == []
+
+
+def test_the_bare_loop_ends(tmp_path: Path) -> None:
+    """However the model goes on: it says nothing, or calls its tool again and again."""
+    config = {"memory": {"persistent": {"connection_string": str(tmp_path / "muxi.db")}}}
+    with model_server() as model:
+        model.will(says(""))
+        talk("openai_loop.py", "alice@email.com", said="Hello", model=model, home=tmp_path)
+        model.will(*(calls(("remember", {"fact": "Is patient"})) for _ in range(20)))
+        talk("openai_loop.py", "alice@email.com", said="And now?", model=model, home=tmp_path)
+    with FormationClient(config) as formation:
+        context = formation.get_user_context("alice@email.com")
+        assert [each["content"] for each in context["messages"]][::2] == ["Hello", "And now?"]
+        assert [each["content"] for each in context["memories"]] == ["Is patient"]

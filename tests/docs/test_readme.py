@@ -27,7 +27,7 @@ from muxi_identity.settings import Section
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-SHELL_PROGRAMS = {"make", "pip", "python"}
+SHELL_PROGRAMS = {"make", "muxi", "pip", "python"}
 
 
 class Block(NamedTuple):
@@ -285,7 +285,7 @@ def configuration_keys(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def test_every_key_stands_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = set(re.findall(r"^\| `((?:id|memory|identity|llm|webhooks)[\w.<>]*)` \|", README, re.MULTILINE))
+    rows = set(re.findall(r"^\| `((?:id|memory|identity|llm|webhooks|server)[\w.<>]*)` \|", README, re.MULTILINE))
     assert rows == configuration_keys(monkeypatch)
 
 
@@ -321,7 +321,8 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
 def test_the_yaml_loads(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in re.findall(r"secrets\.(\w+)", block.code):
         webhook = "whsec_" + "c2VjcmV0" * 4
-        monkeypatch.setenv(name, webhook if "WEBHOOK" in name else "postgresql://muxi:secret@db.example.com:5432/muxi")
+        address = f"postgresql://muxi:{name}@db.example.com:5432/muxi"  # any two secrets differ
+        monkeypatch.setenv(name, webhook if "WEBHOOK" in name else address)
     (tmp_path / "formation.yaml").write_text(block.code, encoding="utf-8")
 
     assert FormationConfig.load(tmp_path / "formation.yaml").id == "my-assistant"

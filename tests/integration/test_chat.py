@@ -290,7 +290,7 @@ async def test_a_turn_that_fails_leaves_nothing(database_config: FormationConfig
         before = await dump(database_config)
         for message, error in (
             ("error", ModelError), ("bug", ZeroDivisionError), ("junk", ModelError), ("no text", ModelError),
-            ("endless", ModelError), ("preference", TooLargeError),
+            ("endless", ModelError), ("preference", ModelError),
         ):  # fmt: skip
             with pytest.raises(error):
                 await client.chat(message, "alice")
@@ -416,15 +416,16 @@ WRONG: dict[str, Any] = {
 async def test_a_response_of_the_wrong_shape_is_the_responders_fault(
     database_config: FormationConfig, subtests: pytest.Subtests
 ) -> None:
-    wrong = Response("x")
+    given: list[Response] = []
 
     async def act(turn: Turn) -> Response:
-        return wrong
+        return given[-1]
 
     async with AsyncFormationClient(database_config, responder=Scripted(act)) as client:
         await client.resolve_user("alice", create_user=True)
         before = await dump(database_config)
         for name, wrong in WRONG.items():
+            given.append(wrong)
             with subtests.test(name):
                 with pytest.raises(ModelError):
                     await client.chat("Hello", "alice")

@@ -34,8 +34,7 @@ from muxi_identity.errors import (
     TooLargeError,
     UserNotFoundError,
 )
-from muxi_identity.identity.running import Caller
-from muxi_identity.storage.tables import credentials, merges, users
+from muxi_identity.storage.tables import credentials
 from tests.formations import Time, client_of, dump, rows_of
 from tests.invariants import check_invariants
 
@@ -57,21 +56,6 @@ async def client(database_config: FormationConfig, time: Time) -> AsyncIterator[
 
 def with_keys(config: FormationConfig, *keys: Secret) -> FormationConfig:
     return dataclasses.replace(config, credential_keys=keys)
-
-
-async def unmerge(client: AsyncFormationClient, user_id: str) -> None:
-    """Take a merge back, as an unmerge does: the pointer goes, and no row is moved."""
-    formation = await client._formation()
-
-    def work(tx: Any) -> None:
-        pk = tx.find_member(user_id).pk
-        own_root = update(users).where(tx.users_where(users.c.pk == pk)).values(parent_pk=None, root_pk=users.c.pk)
-        tx.connection.execute(own_root)
-        standing = (merges.c.formation_id == tx.formation_id) & (merges.c.secondary_pk == pk)
-        tx.connection.execute(update(merges).where(standing).values(undone_at=tx.now))
-        tx.fence.members([pk])
-
-    await formation._runner.change(work, Caller("test"))
 
 
 async def execute(config: FormationConfig, statement: str, *arguments: Any) -> None:
@@ -260,12 +244,12 @@ async def test_all_identifiers_of_a_person_share_them(client: AsyncFormationClie
 async def test_a_merge_shares_them_and_loses_none(
     client: AsyncFormationClient, database_config: FormationConfig, time: Time
 ) -> None:
-    alice = (await client.resolve_user(EMAIL, create_user=True))["muxi_user_id"]
-    bob = (await client.resolve_user(SLACK, create_user=True))["muxi_user_id"]
+    await client.resolve_user(EMAIL, create_user=True)
+    await client.resolve_user(SLACK, create_user=True)
     await client.set_credential(EMAIL, "github", "alice's")
     await client.set_credential(SLACK, "github", "bob's")
     await client.set_credential(SLACK, "notion", "bob's notion")
-    await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
+    merged = await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
     for user_id in (EMAIL, SLACK):
         assert await revealed(client, user_id, "github") == "bob's"
         assert await revealed(client, user_id, "notion") == "bob's notion"
@@ -274,7 +258,7 @@ async def test_a_merge_shares_them_and_loses_none(
         {"service": "github", "count": 1},
         {"service": "notion", "count": 1},
     ]
-    await unmerge(client, bob if (await client.get_user(EMAIL))["muxi_user_id"] == alice else alice)
+    await client.unmerge_users(*merged["merge_ids"])
     assert await revealed(client, EMAIL, "github") == "alice's"
     assert await revealed(client, SLACK, "github") == "bob's"
     with pytest.raises(CredentialNotFoundError):
@@ -287,12 +271,12 @@ async def test_a_merge_shares_them_and_loses_none(
 
 
 async def test_a_delete_is_of_all_members_and_an_unmerge_does_not_take_it_back(client: AsyncFormationClient) -> None:
-    alice = (await client.resolve_user(EMAIL, create_user=True))["muxi_user_id"]
-    bob = (await client.resolve_user(SLACK, create_user=True))["muxi_user_id"]
+    await client.resolve_user(EMAIL, create_user=True)
+    await client.resolve_user(SLACK, create_user=True)
     older = await client.set_credential(EMAIL, "github", "alice's")
     await client.set_credential(SLACK, "github", "bob's")
     await client.set_credential(SLACK, "github", "bob's work", name="work")
-    await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
+    merged = await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
     await client.delete_credential(older["credential_id"], SLACK)
     for user_id in (EMAIL, SLACK):
         assert [each["name"] for each in await client.list_credentials(user_id)] == ["work"]
@@ -300,7 +284,7 @@ async def test_a_delete_is_of_all_members_and_an_unmerge_does_not_take_it_back(c
             await client.get_credential(older["credential_id"], user_id)
         with pytest.raises(CredentialNotFoundError):
             await client.delete_credential(older["credential_id"], user_id)
-    await unmerge(client, bob if (await client.get_user(EMAIL))["muxi_user_id"] == alice else alice)
+    await client.unmerge_users(*merged["merge_ids"])
     assert await client.list_credentials(EMAIL) == []
     assert await revealed(client, SLACK, "github", "work") == "bob's work"
 

@@ -176,6 +176,19 @@ async def test_two_that_were_one_through_a_third(client: AsyncFormationClient) -
     assert not (await client.explain("usr_d", "usr_b"))["were_same"]
 
 
+async def test_an_undone_merge_is_told_of_the_two_that_were_merged(client: AsyncFormationClient) -> None:
+    for name in ("a", "b", "c"):
+        await client.create_user(f"usr_{name}")
+    merged = str((await client.merge_users("usr_a", "usr_b"))["merge_id"])
+    await client.merge_users("usr_c", "usr_a")
+    await client.unmerge_users(merged)
+    why = await client.explain("usr_a", "usr_b")
+    # The history names usr_c, who the person was by then: of that merge the listener was told nothing.
+    assert why["steps"][-1]["muxi_user_id"] == "usr_c"
+    assert why["text"].splitlines()[-1].endswith("the merge of usr_b into usr_a was undone by sam.")
+    assert "into usr_c" not in why["text"]
+
+
 async def test_split_and_unlinked_ones(client: AsyncFormationClient) -> None:
     await client.associate_user_identifiers(["a@x.com", SLACK, (KEY, "api_key")])
     split = await client.split_user("a@x.com", [SLACK], reason="wrong Ann")

@@ -19,6 +19,7 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import UserArchive
 from muxi_identity.storage.tables import OWNED_TABLES, metadata, synopses
 from tests.formations import Time, client_of, dump, rows_of
+from tests.invariants import check_invariants
 
 SLACK = ("U98765ABC", "slack")
 MAIL = "alice@email.com"
@@ -275,7 +276,22 @@ def test_no_table_that_is_not_user_owned_holds_what_people_say() -> None:
         "muxi_history",  # ids; reasons are removed
         "muxi_idempotency",  # ids
         "muxi_separations",  # deleted
+        "muxi_api_keys",  # hashes of the formation's own keys
+        "muxi_requests",  # sealed answers, for a day
         "muxi_link_attempts",  # counts
         "muxi_outbox",  # public ids
     }
     assert {table.name for table in metadata.sorted_tables} - {table.name for table in OWNED_TABLES} == known
+
+
+async def test_no_address_stays_with_whoever_wrote_in_under_it_first(database_config: FormationConfig) -> None:
+    async with AsyncFormationClient(database_config) as client:
+        stranger = await client.chat("My budget is $5", "alice@email.com")
+        proved = [{"identifier": "alice@email.com", "verified": True}, ("U1", "slack")]
+        alice = await client.associate_user_identifiers(proved)
+        assert alice["muxi_user_id"] != stranger.user_id
+        await client.delete_user("alice@email.com")
+        assert "alice@email.com" not in repr(await dump(database_config))
+        # What the stranger said is still the stranger's.
+        assert (await client.list_memories(stranger.user_id))["memories"][0]["value"] == "$5"
+    await check_invariants(database_config)

@@ -135,6 +135,24 @@ async def test_a_yes_is_void_where_the_code_is(client: AsyncFormationClient, par
     assert (await client.find_user(SLACK)) is None
 
 
+async def test_a_code_does_not_join_whom_somebody_took_apart_since(
+    client: AsyncFormationClient, parrot: Parrot
+) -> None:
+    await client.chat("Hello!", SLACK)
+    await client.chat("Hello!", MAIL)
+    merged = str((await client.merge_users(MAIL, SLACK))["merge_id"])
+    code = await code_for(client)
+    assert "one already" in (await client.chat(f"/link {code}", MAIL)).text
+    await client.unmerge_users(merged)
+    # It was a yes to being one already, not to become one.
+    assert (await client.chat("yes", MAIL)).text == "Quack."
+    assert "not valid" in (await client.chat(f"/link {code}", MAIL)).text
+    assert not await are_one(client, SLACK, MAIL)
+    await asked_for_a_yes(client)
+    assert "Done" in (await client.chat("yes", MAIL)).text
+    assert await are_one(client, SLACK, MAIL)
+
+
 async def test_the_last_of_two_who_were_asked_is_the_one_who_answers(
     client: AsyncFormationClient, parrot: Parrot
 ) -> None:

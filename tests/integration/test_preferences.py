@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
 
 from muxi_identity import AsyncFormationClient, FormationClient, FormationConfig
 from muxi_identity.context.preferences import rows
@@ -25,7 +24,6 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.identity.running import Caller
-from muxi_identity.storage.tables import merges, users
 from tests.formations import Time, client_of, dump, rows_of
 from tests.invariants import check_invariants
 
@@ -57,25 +55,6 @@ def time() -> Time:
 async def client(database_config: FormationConfig, time: Time) -> AsyncIterator[AsyncFormationClient]:
     async with client_of(database_config, time) as client:
         yield client
-
-
-async def unmerge(client: AsyncFormationClient, user_id: str) -> None:
-    """Take a merge back, as an unmerge does: the pointer goes, and no row is moved."""
-    formation = await client._formation()
-
-    def work(tx: Any) -> None:
-        pk = tx.find_member(user_id).pk
-        tx.connection.execute(
-            update(users).where(tx.users_where(users.c.pk == pk)).values(parent_pk=None, root_pk=users.c.pk)
-        )
-        tx.connection.execute(
-            update(merges)
-            .where(merges.c.formation_id == tx.formation_id, merges.c.secondary_pk == pk)
-            .values(undone_at=tx.now)
-        )
-        tx.fence.members([pk])
-
-    await formation._runner.change(work, Caller("test"))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -313,37 +292,36 @@ async def test_setting_again_keeps_the_first_time(client: AsyncFormationClient, 
 async def test_a_merge_shows_both_and_the_newest_wins(
     client: AsyncFormationClient, database_config: FormationConfig, time: Time
 ) -> None:
-    alice = (await client.resolve_user(EMAIL, create_user=True))["muxi_user_id"]
-    bob = (await client.resolve_user(SLACK, create_user=True))["muxi_user_id"]
+    await client.resolve_user(EMAIL, create_user=True)
+    await client.resolve_user(SLACK, create_user=True)
     await client.set_preference(EMAIL, "language", "de")
     await client.set_preference(SLACK, "language", "en")
     await client.set_preference(SLACK, "units", "metric")
     await client.set_preference(EMAIL, "theme", "dark")
-    await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
+    merged = await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
     both = {"language": "en", "theme": "dark", "units": "metric"}
     assert await client.get_preferences(EMAIL) == await client.get_preferences(SLACK) == both
     # Set after the merge, it is the setter's own, and goes with it.
     await client.set_preference(EMAIL, "language", "fr")
     assert (await client.get_preferences(SLACK))["language"] == "fr"
-    secondary = bob if (await client.get_user(EMAIL))["muxi_user_id"] == alice else alice
-    await unmerge(client, secondary)
+    await client.unmerge_users(*merged["merge_ids"])
     assert await client.get_preferences(EMAIL) == {"language": "fr", "theme": "dark"}
     assert await client.get_preferences(SLACK) == {"language": "en", "units": "metric"}
     await check_invariants(database_config, now=time.at)
 
 
 async def test_a_delete_is_of_all_members_and_an_unmerge_does_not_take_it_back(client: AsyncFormationClient) -> None:
-    alice = (await client.resolve_user(EMAIL, create_user=True))["muxi_user_id"]
-    bob = (await client.resolve_user(SLACK, create_user=True))["muxi_user_id"]
+    await client.resolve_user(EMAIL, create_user=True)
+    await client.resolve_user(SLACK, create_user=True)
     for given_id in (EMAIL, SLACK):
         await client.set_preference(given_id, "language", "de")
         await client.set_preference(given_id, "units", "metric")
-    await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
+    merged = await client.associate_user_identifiers([EMAIL, SLACK], on_conflict="merge")
     await client.delete_preference(EMAIL, "language")
     assert await client.get_preferences(SLACK) == {"units": "metric"}
     with pytest.raises(PreferenceNotFoundError):
         await client.delete_preference(SLACK, "language")
-    await unmerge(client, bob if (await client.get_user(EMAIL))["muxi_user_id"] == alice else alice)
+    await client.unmerge_users(*merged["merge_ids"])
     for given_id in (EMAIL, SLACK):
         assert await client.get_preferences(given_id) == {"units": "metric"}
 

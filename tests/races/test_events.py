@@ -136,4 +136,4 @@ async def test_guesses_of_several_processes_are_counted_together(
     calls = [[call("redeem_link_code", "0000-0000", "guessing@email.com")] * 5 for _ in range(swarm.number)]
     outcomes = await asyncio.to_thread(swarm.run_flat, database_config, calls)
     codes = Counter(each.error.code if each.error else each.trace for each in outcomes)
-    assert codes == {"LINK_CODE_INVALID": 5, "RATE_LIMITED": 5 * swarm.number - 5}
+    assert codes == {"LINK_CODE_INVALID": 5, "LINK_CODE_LIMITED": 5 * swarm.number - 5}

@@ -127,6 +127,27 @@ async def test_turns_and_forgetting(
     await check_invariants(config)
 
 
+async def test_clearing_sessions(
+    config: FormationConfig, clients: list[AsyncFormationClient], states: list[str]
+) -> None:
+    person = (await clients[0].resolve_user(EMAIL))["muxi_user_id"]
+
+    async def talk(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(12):
+            who = chance.choice([EMAIL, SLACK])
+            said = [{"role": "user", "content": "Hello"}]
+            await clients[number % 2].record_turn(who, said, session_id=f"{chance.randrange(6)}")
+
+    async def clear(number: int) -> None:
+        for _ in range(12):
+            await clients[number % 2].clear_sessions((EMAIL, SLACK, person)[number % 3])
+
+    await asyncio.gather(*(talk(number) for number in range(4)), *(clear(number) for number in range(6)))
+    assert DEADLOCK not in states
+    await check_invariants(config)
+
+
 async def test_the_bound_of_preferences_holds(
     config: FormationConfig, clients: list[AsyncFormationClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,37 @@ def test_users(muxi: Commands) -> None:
     muxi("users", "link", code=2)
 
 
+def test_one_person_or_two(muxi: Commands, tmp_path: Path) -> None:
+    alice = muxi.json("users", "link", "alice@email.com", "slack=U98765ABC")["muxi_user_id"]
+    bob = muxi.json("users", "link", "bob@email.com")["muxi_user_id"]
+    assert muxi.json("users", "merge", "alice@email.com", "bob@email.com", "--dry-run")["preview"]
+    assert muxi.json("users", "resolve", "bob@email.com")["muxi_user_id"] == bob
+    merged = muxi.json("users", "merge", "alice@email.com", "bob@email.com", "--reason", "ticket 17")
+    assert muxi.json("users", "resolve", "bob@email.com")["muxi_user_id"] == alice
+    assert "are one person" in muxi("users", "explain", "alice@email.com", "bob@email.com").stdout
+    assert "ticket 17" in muxi("users", "history", alice).stdout
+    assert "include_merged" in muxi("users", "erase", alice, "--yes", code=4).stderr
+    muxi("users", "unmerge", merged["merge_id"])
+    muxi("users", "unmerge", "mrg_unknown", code=3)
+    assert muxi.json("users", "explain", "alice@email.com", "bob@email.com")["same"] is False
+    assert muxi.json("users", "split", alice, "slack=U98765ABC")["muxi_user_id"] == alice
+    assert muxi.json("users", "resolve", "slack=U98765ABC")["muxi_user_id"] != alice
+
+    archive = tmp_path / "alice.json"
+    muxi("users", "export", alice, "-o", str(archive))
+    assert json.loads(archive.read_text())["format"] == "muxi-identity/person"
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert "not there yet" in muxi("users", "export", alice, "-o", str(archive), code=2).stderr
+    printed, written = json.loads(muxi("users", "export", alice).stdout), json.loads(archive.read_text())
+    assert {**printed, "exported_at": None} == {**written, "exported_at": None}
+
+    assert muxi.json("users", "erase", alice, "--dry-run")["dry_run"] is True
+    muxi("users", "erase", alice, input="n\n", code=1)
+    assert muxi.json("users", "resolve", "alice@email.com")["muxi_user_id"] == alice
+    muxi("users", "erase", alice, input="y\n")
+    muxi("users", "resolve", "alice@email.com", code=3)
+
+
 def test_a_secret_from_standard_input_is_shown_by_its_hint(muxi: Commands) -> None:
     key = "key_0123456789abcdef0123456789abcdef"
     result = muxi("users", "link", "alice@email.com", "-", input=f'["{key}", "api_key"]\n')

@@ -20,12 +20,17 @@ PATHS = [
     *(f"context load, {number} memories" for number in (10, 100, 200)),
     *(f"memory search, {number} memories" for number in (10, 100, 200)),
     "chat turn, offline",
+    "merge of users with 100 rows each",
+    "unmerge of users with 100 rows each",
+    "context load, 1 member",
+    "context load, 2 members",
 ]
 ONE_ROUND_TRIP = [
     "first contact",
     "associate 5, new user",
     "associate 5, given user",
     *(f"context load, {number} memories" for number in (10, 100, 200)),
+    "context load, 2 members",
 ]
 
 

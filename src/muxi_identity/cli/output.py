@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -138,9 +138,9 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, noth
     console.print(table)
 
 
-def print_json(result: Any) -> None:
+def print_json(result: Any, file: IO[str] | None = None) -> None:
     """Print JSON, and nothing around it."""
-    typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    typer.echo(json.dumps(result, ensure_ascii=False, indent=2), file=file)
 
 
 def _text(value: Any) -> str:

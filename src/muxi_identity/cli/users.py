@@ -17,7 +17,7 @@ from muxi_identity.cli.output import (
     show_rows,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Who is who: list, show, create, link, unlink and resolve.")
+app = typer.Typer(no_args_is_help=True, help="Who is who, who is one person, and why.")
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the history keeps it.")]
 

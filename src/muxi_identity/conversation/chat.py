@@ -13,6 +13,8 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.load import ContextLoader, Loaded
+from muxi_identity.context.redaction import redact
+from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import new_session_id
 from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.deadline import Deadline
@@ -142,7 +144,7 @@ class Conversation:
             tools = TurnTools(reader, said.audience, self._runner.clock.now)
             response, given = await self._respond(said, loaded, tools, give)
             ending = Ending(
-                message=said.message,
+                messages=[Message("user", redact(said.message)), Message("assistant", redact(response.text))],
                 response=response,
                 effects=tools.finish(),
                 session_id=loaded.context["session_id"] or new_session_id(),

@@ -20,7 +20,6 @@ from muxi_identity.context.memories.rows import (
     forget_memory,
 )
 from muxi_identity.context.preferences.rows import set_preferences, write_preference
-from muxi_identity.context.redaction import redact
 from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import append_messages, begin_or_join
 from muxi_identity.context.tasks.rows import add_task
@@ -42,9 +41,11 @@ MAX_FACT_KEY = 500  # characters: an index of PostgreSQL's holds no more than so
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What is to be recorded of a turn. ``invented``: nobody asked for this session id, and none was to go on with."""
+    """What is to be recorded of a turn. ``messages`` hold no secrets: to look for them takes time, and others wait for
+    the transaction. ``invented``: nobody asked for this session id, and none was to go on with.
+    """
 
-    message: str
+    messages: Sequence[Message]
     response: Response
     effects: Effects
     session_id: str
@@ -121,8 +122,7 @@ def close_turn(tx: Transaction, hit: Hit, ending: Ending, config: FormationConfi
         idle_seconds=config.session.idle_timeout,
         continued=ending.continued,
     )
-    said = [Message("user", redact(ending.message)), Message("assistant", redact(ending.response.text))]
-    append_messages(tx, hit, session, said, config.session.max_messages)
+    append_messages(tx, hit, session, ending.messages, config.session.max_messages)
     _remember(tx, hit, ending, config)
     return session.session_id
 

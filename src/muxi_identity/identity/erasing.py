@@ -41,9 +41,12 @@ def delete_user(tx: Transaction, hit: Hit, *, include_merged: bool) -> DeleteRes
     if tx.database.lock_rows:
         # Writes under the person lock the user first and its identifier next: taken in the same order, nobody
         # waits in a circle, and no row arrives between two of the statements below.
-        tx.connection.execute(select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).with_for_update())
+        tx.connection.execute(
+            select(users.c.pk).where(tx.users_where(users.c.pk.in_(pks))).order_by(users.c.pk).with_for_update()
+        )
     _fence_all(tx, pks, [person.public_id, *merged])
     _forget_reasons(tx, pks, [person.public_id, *merged])
+    _scrub_elsewhere(tx, pks)
     counts: dict[str, int] = {}
     for table, which in _what_goes(tx, pks):
         if table is identifiers:
@@ -52,6 +55,26 @@ def delete_user(tx: Transaction, hit: Hit, *, include_merged: bool) -> DeleteRes
     result = _deletion(person.public_id, merged, counts)
     record(tx, Event.USER_DELETE, person.public_id, details={"merged_users": merged, "counts": counts})
     return result
+
+
+def _scrub_elsewhere(tx: Transaction, pks: Sequence[int]) -> None:
+    """Remove the spellings of this person's identifiers from what others once were known by.
+
+    Somebody may have written in under their address before it was proved, or have had their number before them. What
+    was recorded through such an identifier keeps its row, which says nothing any more.
+    """
+    ours = identifiers.c.formation_id == tx.formation_id
+    buckets = select(identifiers.c.bucket).where(ours, identifiers.c.user_pk.in_(pks))
+    tx.connection.execute(
+        update(identifiers)
+        .where(
+            ours,
+            identifiers.c.bucket.in_(buckets),
+            identifiers.c.unlinked_at.is_not(None),
+            identifiers.c.user_pk.not_in(pks),
+        )
+        .values(value="", spelling="", metadata=None, source=None)
+    )
 
 
 def _leave_tombstones(tx: Transaction, pks: Sequence[int]) -> None:

@@ -181,7 +181,8 @@ def _find_path(standing: Sequence[Row[Any]], first: int, second: int) -> list[Ro
 
     def line(pk: int) -> list[Row[Any]]:
         up: list[Row[Any]] = []
-        while pk in by_secondary:
+        # Clocks of several machines differ: at a moment of the past the arrows may seem to go in a circle.
+        while pk in by_secondary and len(up) < len(standing):
             up.append(by_secondary[pk])
             pk = up[-1].primary_pk
         return up
@@ -220,9 +221,10 @@ def _merge_steps(tx: Transaction, path: Sequence[Row[Any]], public_ids: dict[int
     if not path:
         return []
     names = [public_ids[row.secondary_pk] for row in path]
-    wanted = {row.merge_id for row in path}
+    # When it was undone, its primary may have been a part of somebody else, whom the history names then.
+    primaries = {row.merge_id: public_ids[row.primary_pk] for row in path}
     rows = _events(tx, history.c.other_user_id.in_(names), Event.USER_MERGE, Event.USER_UNMERGE)
-    return [step(row, None) for row in rows if row.merge_id in wanted]
+    return [step(row, None, user=primaries[row.merge_id]) for row in rows if row.merge_id in primaries]
 
 
 def _taken_apart(tx: Transaction, sides: Sequence[Side], public_ids: dict[int, str]) -> list[ExplainedStep]:

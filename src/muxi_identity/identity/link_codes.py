@@ -2,7 +2,7 @@
 
 A code is asked for in one channel and typed in another. Who can do both has both: the two identifiers are verified,
 and their people become one. A code is single use, short-lived, kept as a keyed hash, and void as soon as the
-identifier that asked for it is not that member's any more.
+identifier that asked for it is not that member's any more, or somebody took the two people apart.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.merging import merge
 from muxi_identity.identity.resolving import Resolver
 from muxi_identity.identity.running import ATTEMPTS, Caller, Runner, identity_changed
+from muxi_identity.identity.separations import separated_at
 from muxi_identity.identity.slots import check_limits, count_live
 from muxi_identity.identity.transaction import Person, Transaction
 from muxi_identity.models import IdentifierHint, LinkCode, LinkRedemption, iso
@@ -303,6 +304,10 @@ def _locked(tx: Transaction, hit: Hit, which: ColumnElement[bool], *, checked: b
         return None
     if checked and code.expires_at <= tx.now:
         return None
+    if asking.root_pk != redeeming.root_pk:
+        apart = separated_at(tx, people[asking.root_pk], people[redeeming.root_pk])
+        if apart is not None and apart >= code.created_at:
+            return None  # somebody took them apart since: whoever still wants to be one asks anew
     return Found(code.pk, code.expires_at, asking, redeeming, people)
 
 
@@ -314,6 +319,7 @@ def _code(tx: Transaction, which: ColumnElement[bool]) -> tuple[Any, Side | None
             link_codes.c.user_pk,
             link_codes.c.identifier_pk,
             link_codes.c.asked_as,
+            link_codes.c.created_at,
             link_codes.c.expires_at,
         ).where(link_codes.c.formation_id == tx.formation_id, which)
     ).one_or_none()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import text, update
 
-from muxi_identity.identity.previewing import kind_of
+from muxi_identity.identity.previewing import is_counted, kind_of
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import OWNED_TABLES, identifiers, synopses
 
@@ -42,7 +42,7 @@ def _update_rows(tx: Transaction, identifier_pks: Sequence[int], values: dict[st
             .where(table.c.formation_id == tx.formation_id, table.c.identifier_pk.in_(sorted(identifier_pks)))
             .values(**values)
         ).rowcount
-        if number:
+        if number and is_counted(table):
             moved[kind_of(table)] = number
     return dict(sorted(moved.items()))
 

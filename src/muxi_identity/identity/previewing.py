@@ -21,13 +21,14 @@ from muxi_identity.models import (
     PersonSummary,
     iso,
 )
-from muxi_identity.storage.tables import OWNED_TABLES, identifiers, memories, synopses, users
+from muxi_identity.storage.tables import OWNED_TABLES, identifiers, link_codes, memories, synopses, users
 
 MOST_LISTED: Final = 100
 _MOST_CHARACTERS: Final = 200
 # The kinds of which the newest row of a key is what is read, with what may be shown of it.
 _KEYED: Final = {"preferences": "value", "memories": "content", "credentials": "preview"}
-_DERIVED: Final = {synopses.name}
+# Made from other rows, or gone in minutes: nothing that anybody would miss.
+_UNCOUNTED: Final = {synopses.name, link_codes.name}
 
 
 def kind_of(table: Table) -> str:
@@ -35,14 +36,19 @@ def kind_of(table: Table) -> str:
     return table.name.removeprefix("muxi_")
 
 
+def is_counted(table: Table) -> bool:
+    """Tell whether the rows of a user-owned table are what people have, and not what was made for a while."""
+    return table.name not in _UNCOUNTED
+
+
 def count_rows(tx: Transaction, column: str, keys: Sequence[int]) -> dict[str, int]:
     """Count the user-owned rows whose ``column`` (``"user_pk"`` or ``"identifier_pk"``) is one of ``keys``, by kind.
 
-    What is made from other rows is left out, and so are kinds without any.
+    What :func:`is_counted` leaves out is left out, and so are kinds without any.
     """
     counts: dict[str, int] = {}
     for table in OWNED_TABLES:
-        if table.name in _DERIVED:
+        if not is_counted(table):
             continue
         number = tx.connection.execute(
             select(func.count()).where(table.c.formation_id == tx.formation_id, table.c[column].in_(keys))

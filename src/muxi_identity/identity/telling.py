@@ -20,9 +20,12 @@ _SENTENCES: Final = {
 }
 
 
-def step(row: Any, identifier: str | None) -> ExplainedStep:
-    """Return one event of the history as a step; ``identifier`` is what the caller calls the one it is about."""
-    sentence = _SENTENCES[row.event].format(user=row.user_id, other=row.other_user_id, identifier=identifier)
+def step(row: Any, identifier: str | None, *, user: str | None = None) -> ExplainedStep:
+    """Return one event of the history as a step; ``identifier`` is what the caller calls the one it is about.
+
+    ``user`` is named in the sentence in place of the event's own.
+    """
+    sentence = _SENTENCES[row.event].format(user=user or row.user_id, other=row.other_user_id, identifier=identifier)
     return {
         "event": row.event,
         "at": iso(row.at),

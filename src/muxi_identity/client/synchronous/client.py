@@ -234,7 +234,8 @@ class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, E
 
         Each run is a chat turn of the person, in a session of the task's own. When it is recorded, ``on_run`` is called
         with it, a coroutine function on the event loop, another one in a thread, one call at a time. What it raises is
-        logged. A process that dies between the two never calls it: the history (:meth:`list_task_runs`) has every run.
+        logged; SystemExit ends this call. A process that dies between the two never calls it: the history
+        (:meth:`list_task_runs`) has every run.
 
         A database that does not answer is waited for. Being cancelled or interrupted ends it as well; what was under
         way is then due at once for others.

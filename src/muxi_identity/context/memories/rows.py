@@ -117,6 +117,7 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
         return []
     raise_revision(tx, hit)
     keys = tx.new_keys(len(different))
+    times = _times(tx, hit, [*different])
     rows = [
         {
             "formation_id": tx.formation_id,
@@ -132,13 +133,30 @@ def keep_memories(tx: Transaction, hit: Hit, new: Sequence[NewMemory]) -> Sequen
             "words": memory_words(each.content, each.value, key),
             "shareable": each.shareable,
             "created_at": tx.now,
-            "updated_at": tx.now,
+            "updated_at": times.get((each.type, key), tx.now),
         }
         # In one order, so that no two transactions wait for each other.
         for number, ((_, key), each) in enumerate(sorted(different.items()))
     ]
     statement = upsert(tx.database.dialect, memories, _OWN_KEY, _REPLACED).returning(*memories.c)
     return tx.connection.execute(statement, rows).all()
+
+
+def _times(tx: Transaction, hit: Hit, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return when those of ``names`` are said that the person has already from now or later: just after that.
+
+    What is said last is what is known, also where the clocks of two machines disagree or one was put back.
+    """
+    statement = (
+        select(memories.c.type, memories.c.key, func.max(memories.c.updated_at))
+        .where(
+            _theirs(tx, hit),
+            memories.c.updated_at >= tx.now,
+            tuple_(memories.c.type, memories.c.key).in_(names),
+        )
+        .group_by(memories.c.type, memories.c.key)
+    )
+    return {(kind, key): at + 1 for kind, key, at in tx.connection.execute(statement)}
 
 
 def write_metadata(metadata: Mapping[str, Any] | None) -> str | None:

@@ -22,6 +22,7 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import messages, sessions
 
 PRIVATE = "private"
+_CLEARED_AT_ONCE = 1_000  # sessions: a statement takes only so many parameters
 
 
 class Begun(NamedTuple):
@@ -183,18 +184,20 @@ def newest_messages(tx: Transaction, session_pk: int) -> Select[Any]:
 def clear(tx: Transaction, which: ColumnElement[bool]) -> tuple[int, int]:
     """Delete the messages and the contexts of the sessions that ``which`` is true of; the sessions stay.
 
-    Returns how many messages went, and of how many sessions there are. The sessions are held first, as a turn does:
-    nobody waits in a circle.
+    Returns how many messages went, and of how many sessions there are. The sessions are held first, as a turn does, and
+    in the order of their keys; what is begun meanwhile is left alone. So nobody waits in a circle.
     """
-    held = tx.connection.execute(update(sessions).where(which).values(context=None)).rowcount
-    gone = tx.connection.execute(
-        delete(messages).where(
-            messages.c.formation_id == tx.formation_id,
-            messages.c.session_pk.in_(select(sessions.c.pk).where(which)),
-        )
-    ).rowcount
-    tx.erased |= gone + held > 0
-    return gone, held
+    which_now = select(sessions.c.pk).where(which).order_by(sessions.c.pk).with_for_update(key_share=True)
+    held = tx.connection.execute(which_now).scalars().all()
+    gone = 0
+    for at in range(0, len(held), _CLEARED_AT_ONCE):
+        some = held[at : at + _CLEARED_AT_ONCE]
+        these = (sessions.c.formation_id == tx.formation_id) & sessions.c.pk.in_(some)
+        tx.connection.execute(update(sessions).where(these, sessions.c.context.is_not(None)).values(context=None))
+        theirs = (messages.c.formation_id == tx.formation_id) & messages.c.session_pk.in_(some)
+        gone += tx.connection.execute(delete(messages).where(theirs)).rowcount
+    tx.erased |= bool(held)
+    return gone, len(held)
 
 
 def _begin(tx: Transaction, hit: Hit, session_id: str, audience: str, continued: bool) -> Begun:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from muxi_identity.context.memories.facts import Fact
-from muxi_identity.conversation.offline.wording import fold, squeeze, value_words
+from muxi_identity.conversation.offline.wording import fold, numbers_of, squeeze, value_words
 
 NAME = "name"
 _GIVEN_NAME = re.compile(r"[A-Z][\w'-]+(?: [A-Z][\w.'-]*){0,3}")
@@ -21,6 +21,8 @@ def held(phrase: str, known: Mapping[str, Fact]) -> str:
         return key
     words = sorted(key.split())
     for other in known:
+        if numbers_of(other) != numbers_of(key):
+            continue  # "locker 1-12" is not "locker 11-2"
         if squeeze(other) == squeeze(key) or (len(words) > 1 and sorted(other.split()) == words):
             return other
     return key

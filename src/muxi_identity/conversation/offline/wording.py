@@ -197,6 +197,11 @@ def squeeze(key: str) -> str:
     return key.replace(" ", "").replace("ie", "y")
 
 
+def numbers_of(key: str) -> list[str]:
+    """Return the numbers of a key, in their order: however it is spelled, these are the same."""
+    return re.findall(r"\d+", key)
+
+
 def value_words(value: str) -> frozenset[str]:
     """Return the words of a value that count when two values are compared."""
     text = re.sub(r"(?<=\d),(?=\d{3})", "", value[:MAX_VALUE].casefold())
