@@ -159,8 +159,8 @@ async def parties(folder: Path, note: Callable[[str, str, str | None], None]) ->
     embedded = AsyncFormationClient(config("embedded"), responder=Failing())
     blocking = FormationClient(config("blocking"), responder=Failing())
     with served(config("remote"), responder=Failing()) as one, served(config("other"), responder=Failing()) as other:
-        remote = AsyncFormationClient(**one.arguments())
-        remote_blocking = FormationClient(**other.arguments())
+        remote = AsyncFormationClient(**one.arguments(), actor="embedded")
+        remote_blocking = FormationClient(**other.arguments(), actor="embedded")
         try:
             formation: Any = await engine._formation()
             yield {
@@ -178,7 +178,7 @@ async def parties(folder: Path, note: Callable[[str, str, str | None], None]) ->
 
 
 _ID = re.compile(r"\b(usr|mem|evt|ses|tsk|cred|crd|req|run|mrg)_[A-Za-z0-9]{12,}\b")
-_TIME = re.compile(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TIME = re.compile(r"\b20\d\d-\d\d-\d\d(T\d\d:\d\d:\d\d\.\d{6}Z| \d\d:\d\d:\d\d UTC)")
 _CURSOR = re.compile(r'"[A-Za-z0-9_-]{42,44}=*"')
 
 

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from muxi_identity import AsyncChannel, AsyncFormationClient, MuxiError, errors
 from muxi_identity.client import lifecycle
+from muxi_identity.context.export import archive
 from muxi_identity.storage import sharing
 from muxi_identity.storage.opening import make_database
 from tests.contract.parties import PARTIES, Calls, normal, parties
@@ -49,6 +50,7 @@ async def everybody(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[d
     patch = pytest.MonkeyPatch()
     for module in (lifecycle, sharing):
         patch.setattr(module, "make_database", lambda config, durable=True: make_database(config, durable=False))
+    patch.setattr(archive, "MAX_ROWS", 100)
     async with parties(tmp_path_factory.mktemp("contract"), note) as opened:
         yield opened
     patch.undo()
@@ -65,8 +67,8 @@ async def test_everybody_tells_the_same(everybody: dict[str, Calls], scenario: S
     for party in PARTIES:
         await wipe(everybody[party])
         told[party] = normal(await scenario(everybody[party]))
-    wrong = {party: list(differences(told["embedded"], told[party])) for party in PARTIES}
-    assert {party: found for party, found in wrong.items() if found} == {}
+    wrong = [party + each for party in PARTIES for each in differences(told["embedded"], told[party])]
+    assert not wrong, "\n".join(wrong)
 
 
 def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:

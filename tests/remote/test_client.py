@@ -155,8 +155,8 @@ async def test_a_call_whose_answer_was_lost_is_done_once(
             assert (await client.set_preference("a", "language", "de"))["value"] == "de"
             assert (await client.delete_preference("a", "language"))["deleted"]
             assert (await client.clear_sessions("a"))["messages_cleared"] == 5
+            await client.unlink_user_identifier("alice@email.com")
             with pytest.raises(LastIdentifierError):
-                await client.unlink_user_identifier("alice@email.com")
                 await client.unlink_user_identifier("a")
             assert (await client.delete_user("usr_alice"))["muxi_user_id"] == "usr_alice"
             assert (await client.list_users())["users"] == []

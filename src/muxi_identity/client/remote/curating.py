@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from muxi_identity.arguments import is_storable
 from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, segment
-from muxi_identity.client.remote.naming import Named, name_identifier
+from muxi_identity.client.remote.naming import Named, name_identifier, name_successor
 from muxi_identity.client.remote.people import ME, name_all, notes_of
 from muxi_identity.client.remote.transport import Transport
 from muxi_identity.errors import EmbeddedOnlyError, InvalidRequestError
@@ -60,7 +60,7 @@ class RemoteCurator:
     ) -> ReplaceResult:
         """Let one identifier succeed another."""
         notes = notes_of(caller)
-        body = {"old": name_identifier(old).body, "new": name_identifier(new).body, **notes}
+        body = {"old": name_identifier(old).body, "new": name_successor(new, secret=secrets), **notes}
         if not secrets:
             body["verified"] = verified
         path = "/users/identifiers/rotate" if secrets else "/users/identifiers/replace"

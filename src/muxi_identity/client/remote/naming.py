@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from muxi_identity.arguments import is_storable
 from muxi_identity.identifiers import Form, PublicId, parse_reference, read_form
 from muxi_identity.refusals import MAX_SECRET_BYTES, clean
 
@@ -75,6 +76,22 @@ def name_identifier(given: object) -> Named:
     if form.type is not None and value.startswith("usr_"):
         headers[USER_FORM] = "pair"
     return Named(_body(form), headers)
+
+
+def name_successor(given: object, *, secret: bool) -> Any:
+    """Return an identifier that takes the place of another as it stands in a body.
+
+    Bare, it has the type of the other one, which the server knows; so whether it can be somebody's is judged there.
+
+    Raises:
+        InvalidIdentifierError: It has no shape of an identifier, or holds what cannot be sent.
+    """
+    form = read_form(given)
+    if form.type is not None:
+        return name_identifier(given).body
+    if not is_storable(form.text):
+        clean(form.text, "The secret" if secret else "The identifier", limit=MAX_SECRET_BYTES)
+    return _body(form)
 
 
 def _headers(value: str, form: Form) -> dict[str, str]:
