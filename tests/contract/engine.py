@@ -8,6 +8,7 @@ from muxi_identity.client.operations import checked_channel, checked_flag, check
 from muxi_identity.client.streams import AsyncChatStream
 from muxi_identity.context.credentials.concealed import conceal
 from muxi_identity.formation import Formation
+from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.running import Caller
 
 CALLER = Caller("embedded", "set_preference")
@@ -53,8 +54,12 @@ class EngineCalls:
     async def get_user(self, user_id: Any) -> Any:
         return await self._f.get_user(self._who(user_id))
 
-    async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> Any:
-        return await self._f.list_users(limit, cursor)
+    async def list_users(
+        self, *, identifier: Any = None, type: Any = None, created_from: Any = None, created_before: Any = None,
+        limit: int = 50, cursor: str | None = None,
+    ) -> Any:  # fmt: skip
+        search = UserSearch.read(identifier, type, created_from, created_before)
+        return await self._f.list_users(search, limit, cursor)
 
     async def delete_user(
         self, user_id: Any, *, include_merged: bool = False, dry_run: bool = False, **notes: Any

@@ -158,6 +158,29 @@ async def listing_users(c: Calls) -> Any:
 
 
 @scenario
+async def searching_users(c: Calls) -> Any:
+    await linked(c)
+    await c.associate_user_identifiers(["alix+1@email.com", ("a&b=c?%#/ü", "crm"), ("sk_" + KEY, "api_key")])
+    await c.create_user("usr_bob")
+    long_ago, ahead = "2001-02-03T04:05:06.789", datetime(2999, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+    wrong: list[dict[str, Any]] = [
+        {"identifier": ""}, {"identifier": " "}, {"identifier": "x" * 513}, {"identifier": "\ud800"}, {"identifier": 5},
+        {"type": "NO TYPE!"}, {"type": 5}, {"created_from": "soon"}, {"created_before": 5},
+    ]  # fmt: skip
+    return [
+        await c.list_users(identifier="ali"),
+        await c.list_users(identifier="alix+1@e", type="email"),
+        await c.list_users(identifier="a&b=c?%#/u\u0308", type="crm"),
+        await c.list_users(identifier="sk_"),
+        await c.list_users(type="slack"),
+        await c.list_users(created_from=long_ago, created_before=ahead, limit=1),
+        await c.list_users(created_before=long_ago),
+        await c.list_users(created_from=ahead),
+        [await outcome(c.list_users(**each)) for each in wrong],
+    ]
+
+
+@scenario
 async def deleting_users(c: Calls) -> Any:
     number = await two_of_a_kind(c)
     await linked(c)

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import flask
 import pytest
 import yaml
+from tests.contract.parties import served
+from tests.server.places import ADMIN_KEY, CLIENT_KEY
 
 import muxi_identity
 from muxi_identity import Channel, FormationClient, FormationConfig, MuxiError, UserNotFoundError
 from muxi_identity.settings import Section
-from tests.contract.parties import served
-from tests.server.places import ADMIN_KEY, CLIENT_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -30,6 +30,26 @@ class CallerLike(Protocol):
         """Why."""
 
 
+class SearchLike(Protocol):
+    """Which people are wanted, as the engine knows it; times are microseconds since 1970."""
+
+    @property
+    def prefix(self) -> str | None:
+        """How an identifier of theirs begins."""
+
+    @property
+    def type(self) -> str | None:
+        """Of which type it is."""
+
+    @property
+    def created_from(self) -> int | None:
+        """When they were made at the earliest."""
+
+    @property
+    def created_before(self) -> int | None:
+        """Before when they were made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One call. Its body and its headers are not shown: they hold keys, and what people said.

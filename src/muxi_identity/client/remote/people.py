@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from muxi_identity.arguments import check_note, is_storable
-from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor, header_key
+from muxi_identity.client.remote.asking import Ask, CallerLike, SearchLike, checked_cursor, header_key
 from muxi_identity.client.remote.naming import Named, name_identifier, name_user
 from muxi_identity.client.remote.transport import Transport
 from muxi_identity.errors import InvalidRequestError, UserNotFoundError
@@ -18,6 +18,7 @@ from muxi_identity.models import (
     UnlinkResult,
     UserPage,
     UserRecord,
+    iso_or_none,
 )
 from muxi_identity.paging import check_limit
 
@@ -76,10 +77,17 @@ class People:
         """Return the record of a person."""
         return await self._transport.call(Ask("GET", ME, user=reference, admin=True), UserRecord)
 
-    async def list_users(self, limit: int, cursor: str | None) -> UserPage:
-        """Return a page of people."""
+    async def list_users(self, search: SearchLike, limit: int, cursor: str | None) -> UserPage:
+        """Return a page of the people who ``search`` finds."""
         check_limit(limit)
-        query = {"limit": limit, "cursor": checked_cursor(cursor, "list_users")}
+        query = {
+            "identifier": search.prefix,
+            "type": search.type,
+            "created_from": iso_or_none(search.created_from),
+            "created_before": iso_or_none(search.created_before),
+            "limit": limit,
+            "cursor": checked_cursor(cursor, "list_users"),
+        }
         return await self._transport.call(Ask("GET", "/users", query=query, admin=True), UserPage)
 
     async def delete_user(
