@@ -14,13 +14,15 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.postgres_config import ConnectionLimits, fault_in, read_limits
 from muxi_identity.secret import Secret, SecretSources
 from muxi_identity.server_config import ServerConfig, read_server
-from muxi_identity.settings import Section, is_url, read_yaml
+from muxi_identity.settings import Section, read_yaml
 from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
 __all__ = [
     "CacheConfig",
+    "ConnectionLimits",
     "DatabaseConfig",
     "FormationConfig",
     "IdentityConfig",
@@ -56,6 +58,7 @@ class DatabaseConfig:
     path: Path | None = None
     url: Secret | None = None
     ignore_in_git: bool = False
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ class FormationConfig:
             top.fail(_SECRET_KEY, f"expected at least 32 characters; make one with {_MAKE_A_KEY}")
         return cls(
             id=formation_id,
-            database=_database(memory.section("persistent", "provider", "connection_string"), base),
+            database=_database(memory.section("persistent", "provider", "connection_string", "connections"), base),
             identity=_identity(
                 top.section("identity", "cache", "match", "max_identifiers_per_user", "types", "refuse")
             ),
@@ -235,11 +238,11 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     text = section.text(key, "").strip()
     scheme, separator, rest = text.partition("://")
     if provider != "sqlite":
-        if scheme not in ("postgres", "postgresql") or not separator:
-            section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
-        if not is_url(text):
-            section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
-        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"))
+        if (fault := fault_in(text)) is not None:
+            section.fail(key, fault)
+        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"), limits=read_limits(section))
+    if section.has("connections"):
+        section.fail("connections", "is about connections to PostgreSQL; leave it out for SQLite")
     if scheme in ("postgres", "postgresql") and separator:
         section.fail(key, "names a PostgreSQL database; set memory.persistent.provider to postgres")
     if separator and (scheme != "sqlite" or not rest.startswith("/")):

@@ -155,7 +155,7 @@ def test_attributes() -> None:
     assert found.metadata == metadata
     metadata["tags"].append("later")  # type: ignore[attr-defined]
     assert found.metadata["tags"] == ["a", {"b": None}]
-    assert hash(found) == hash(dataclasses.replace(found, metadata=None))
+    assert hash(found) == hash(found._replace(metadata=None))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_an_untyped_address_is_typed_email(given: str, value: str) -> None:
     untyped, typed = parse_identifier(given), parse_identifier((given, "email"))
     assert (untyped.type, untyped.value, untyped.fold) == ("email", value, value)
     assert (untyped.guessed, typed.guessed) == (True, False)
-    assert dataclasses.replace(untyped, guessed=False) == typed
+    assert untyped._replace(guessed=False) == typed
     assert untyped.spelling == given.strip()
     assert same_value(given, "email", value)
     assert fold(given) == value
@@ -503,7 +503,7 @@ def test_a_secret_leaves_no_trace_but_the_fold() -> None:
     assert (found.type, found.scope, found.guessed) == ("api_key", "Prod", False)
     assert found.fold == fold(SECRET) == SECRET
     assert "7Hq2mZx9" not in repr(found) + str(found) + repr([found])
-    clear = {name for name in Identifier.__slots__ if SECRET[6:20] in str(getattr(found, name))}
+    clear = {name for name in Identifier._fields if SECRET[6:20] in str(getattr(found, name))}
     assert clear == {"fold"}
     assert copy.deepcopy(found) == found
 

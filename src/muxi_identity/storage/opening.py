@@ -25,4 +25,4 @@ def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
             "pip install 'muxi-identity[postgres]'."
         ) from error
     assert config.url is not None
-    return PostgresDatabase(config.url.reveal())
+    return PostgresDatabase(config.url.reveal(), config.limits)
