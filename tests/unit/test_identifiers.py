@@ -692,6 +692,38 @@ def test_the_quick_way_to_an_address_agrees_with_the_validator(text: str) -> Non
         assert "xn--" in lowered
 
 
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.text("aB1.+-_@ '{<\u212a", max_size=40),
+        st.builds(
+            "{}@{}.com".format, st.sampled_from(["null", "usr_x", "USR_x", "{{user}}", "guest"]), st.text("aB-.")
+        ),
+        st.emails(),
+    )
+)
+@example(" alice@email.com ")
+@example("Alice+tag@email.com")
+@example("usr_alice@email.com")
+@example("\u212aate@email.com")
+@example("[object Object]@email.com")
+@example("a" * 249 + "@b.com")
+def test_the_quickest_way_to_an_address_agrees_with_the_long_one(text: str) -> None:
+    # With words of its own, even one that nobody sends, a formation goes the long way.
+    long_way = parse_or_refuse(text, IdentifierRules(refuse=frozenset({"a word that nobody sends"})))
+    assert parse_or_refuse(text, IdentifierRules()) == long_way
+    if (plainest := module._plainest_email(text)) is not None:
+        assert isinstance(long_way, Identifier)
+        assert long_way.value == long_way.fold == plainest
+
+
+def parse_or_refuse(text: str, rules: IdentifierRules) -> Identifier | str:
+    try:
+        return parse_identifier(text, rules)
+    except InvalidIdentifierError as fault:
+        return fault.reason
+
+
 JSON_LIKE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
