@@ -237,10 +237,11 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     provider = section.choice("provider", "sqlite", "sqlite", "postgres", "postgresql")
     text = section.text(key, "").strip()
     scheme, separator, rest = text.partition("://")
+    limits = read_limits(section)
     if provider != "sqlite":
         if (fault := fault_in(text)) is not None:
             section.fail(key, fault)
-        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"), limits=read_limits(section))
+        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"), limits=limits)
     if section.has("connections"):
         section.fail("connections", "is about connections to PostgreSQL; leave it out for SQLite")
     if scheme in ("postgres", "postgresql") and separator:
