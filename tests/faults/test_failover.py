@@ -1,6 +1,7 @@
 """A primary goes, its replica takes its place: clients follow by themselves, and nothing acknowledged is lost.
 
-``MUXI_LONG=1`` makes the load longer, lists the servers in either order, and prints how long each kind of call was left without an answer.
+``MUXI_LONG=1`` makes the load longer, lists the servers in either order, and prints how long each kind of call was
+left without an answer.
 """
 
 from __future__ import annotations
