@@ -256,11 +256,13 @@ class IdentityCache:
         return self._deadline
 
     def clear(self) -> None:
-        """Forget everything, also what look-ups now under way will bring."""
+        """Answer nothing any more that was looked up so far, nor what look-ups now under way will bring.
+
+        The dead entries make room when they are looked up again, or as the least recently used: to take out a million
+        of them would hold the event loop for a quarter of a second.
+        """
         self.bucket_tokens.kill_all()
         self.member_tokens.kill_all()
-        self._first.clear()
-        self._second.clear()
 
     def info(self) -> dict[str, int]:
         """Return the counters and the number of entries of both levels."""

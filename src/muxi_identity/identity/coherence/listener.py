@@ -113,7 +113,7 @@ class Listener:
         self.settle()
         if not self._warned:
             self._warned = True
-            logger.warning("%s. Until then, no identifier is answered from memory", why)
+            logger.warning("%s. Until that is mended, no identifier is answered from memory", why.rstrip("."))
 
     async def wait(self, seconds: float) -> None:
         """Wait about as long, or until there is something to do."""
