@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from muxi_identity.secret import Secret
 from muxi_identity.settings import Section, is_url
 
 _WRITABLE = frozenset({"read-write", "primary"})
@@ -60,6 +61,14 @@ def fault_in(url: str) -> str | None:
     if wanted and wanted[-1] not in _WRITABLE:
         return "of several servers the one that takes writes is needed: target_session_attrs=read-write"
     return None
+
+
+def read_url(section: Section, key: str) -> Secret:
+    """Read the address of a PostgreSQL database."""
+    text = section.text(key, "").strip()
+    if (fault := fault_in(text)) is not None:
+        section.fail(key, fault)
+    return Secret(f"postgresql://{text.partition('://')[2]}")
 
 
 def read_limits(section: Section) -> ConnectionLimits:

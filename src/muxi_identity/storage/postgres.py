@@ -15,6 +15,7 @@ from muxi_identity.postgres_config import ConnectionLimits
 from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
 from muxi_identity.storage.connections import HeldConnections
 from muxi_identity.storage.database import Database, Work
+from muxi_identity.storage.ears import PostgresEars, refused
 from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade
@@ -37,6 +38,7 @@ _GATHERERS = 4
 # A look-up that takes longer is of no use to anybody.
 _HOT_SECONDS = 10.0
 _DEFAULT_LIMITS = ConnectionLimits()
+_TELL = sa.text("SELECT pg_notify(:channel, :payload)")
 _UNUSABLE = {
     "28": "refused the user or password",
     "3D": "does not have that database",
@@ -51,21 +53,24 @@ class PostgresDatabase(Database):
     """A database reached by ``url`` (``postgresql://user:password@host:port/name``).
 
     Look-ups have a connection of their own, so that they wait neither for a writer nor for a load. Connections are
-    opened when they are first needed, except the first.
+    opened when they are first needed, except the first. ``listen_url`` is the same database, reached without a pooler
+    that would swallow LISTEN.
     """
 
     dialect = "postgresql"
     inline = False
     lock_rows = True
 
-    def __init__(self, url: str, limits: ConnectionLimits = _DEFAULT_LIMITS) -> None:
+    def __init__(self, url: str, limits: ConnectionLimits = _DEFAULT_LIMITS, *, listen_url: str | None = None) -> None:
         self._url = url
+        self._listen_url = listen_url or url
         self._limits = limits
         self.most_waiting = limits.max_waiting
         self._start()
 
     def _start(self) -> None:
         self._connector = Connector(self._url, self._limits.connect_timeout)
+        self._listening = Connector(self._listen_url, self._limits.connect_timeout)
         self._engine: Transactions | None = None
         self._reading = self._hold(_READERS)
         self._writing = self._hold(_WRITERS)
@@ -202,6 +207,20 @@ class PostgresDatabase(Database):
                 return await self._writing.fetch(statement, *arguments, repeat=False)
         except DRIVER_ERRORS as error:
             raise translate(error) from None
+
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[str, str], None], lost: Callable[[], None]
+    ) -> PostgresEars:
+        return await PostgresEars.open(self._listening, channels, heard, lost, timeout=self._limits.connect_timeout)
+
+    def tell(self, connection: Connection, channel: str, payload: str) -> None:
+        connection.execute(_TELL, {"channel": channel, "payload": payload})
+
+    async def notify(self, channel: str, payload: str) -> None:
+        try:
+            await self.transact(lambda connection: self.tell(connection, channel, payload))
+        except (sa.exc.SQLAlchemyError, RaceLost, *DRIVER_ERRORS) as error:
+            raise refused(error, "notify") from None
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         drawn = connection.execute(
