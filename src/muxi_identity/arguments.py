@@ -145,7 +145,7 @@ def read_messages(messages: object) -> list[tuple[str, str, int | None]]:
         if message["role"] not in ROLES:
             raise InvalidRequestError(f"{name}: role must be one of {', '.join(ROLES)}.")
         content = check_text(f"{name}: content", message["content"], MAX_MESSAGE)
-        at = None if message.get("created_at") is None else _read_time(name, message["created_at"])
+        at = None if message.get("created_at") is None else read_time(f"{name}: created_at", message["created_at"])
         if at is not None:
             if last is not None and at < last:
                 raise InvalidRequestError(
@@ -156,16 +156,21 @@ def read_messages(messages: object) -> list[tuple[str, str, int | None]]:
     return found
 
 
-def _read_time(name: str, given: object) -> int:
+def read_time(name: str, given: object) -> int:
+    """Return a time that the caller passed as ``name``, a datetime or a text in ISO 8601, in microseconds since 1970.
+
+    Raises:
+        InvalidRequestError: It is none, or lies before 1970.
+    """
     try:
-        at = datetime.fromisoformat(given)  # type: ignore[arg-type]
+        at = given if isinstance(given, datetime) else datetime.fromisoformat(given)  # type: ignore[arg-type]
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     except (TypeError, ValueError, OverflowError):
         microseconds = -1
     if microseconds < 0:
         raise InvalidRequestError(
-            f'{name}: created_at must be a time since 1970 in ISO 8601, as "2026-01-31T09:30:00Z"; without a zone, UTC.'
+            f'{name} must be a time since 1970 in ISO 8601, as "2026-01-31T09:30:00Z"; without a zone, UTC.'
         )
     return microseconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +21,7 @@ from muxi_identity.conversation.shift import OnRun
 from muxi_identity.events.callbacks import OnEvent
 from muxi_identity.formation import Formation
 from muxi_identity.identity.deciding import OnConflict
+from muxi_identity.identity.listing import UserSearch
 from muxi_identity.models import (
     CredentialRotation,
     CredentialService,
@@ -182,21 +184,37 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
         formation = await self._formation()
         return await formation.create_user(user_id, self._caller(source, reason))
 
-    async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> UserPage:
+    async def list_users(
+        self,
+        *,
+        identifier: str | None = None,
+        type: str | None = None,
+        created_from: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> UserPage:
         """Return a page of people, oldest first, ``limit`` (1 to 500) at a time.
 
-        Pass ``next_cursor`` of one page as ``cursor`` for the next: people who come meanwhile neither shift nor
-        repeat it.
+        ``identifier`` is how an identifier of theirs begins and ``type`` of which type it is; secrets are not searched.
+        Times are datetimes or ISO 8601, UTC where they name no zone. Pass ``next_cursor`` of one page as ``cursor`` for
+        the next: people who come meanwhile neither shift nor repeat it.
 
         Raises:
-            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+            InvalidRequestError: The limit is out of range, the cursor is none of ours, a time is none, or the
+                beginning is blank.
+            InvalidIdentifierError: The type cannot be one.
+            TooLargeError: The beginning is longer than any identifier.
 
         >>> made = await formation.create_user("usr_alice")
         >>> [user["muxi_user_id"] for user in (await formation.list_users())["users"]]
         ['usr_alice']
+        >>> (await formation.list_users(identifier="alice@", type="email"))["count"]
+        0
         """
         formation = await self._formation()
-        return await formation.list_users(limit, cursor)
+        search = UserSearch.read(identifier, type, created_from, created_before)
+        return await formation.list_users(search, limit, cursor)
 
     async def delete_user(
         self,

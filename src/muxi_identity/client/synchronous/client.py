@@ -6,6 +6,7 @@ Made by scripts/generate_sync.py from the module of the same name in client/asyn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from muxi_identity.client.asynchronous.client import AsyncFormationClient
 from muxi_identity.client.blocking import BlockingClient
@@ -76,20 +77,44 @@ class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, E
         """
         return self._run(self._async.create_user(user_id, source=source, reason=reason))
 
-    def list_users(self, *, limit: int = 50, cursor: str | None = None) -> UserPage:
+    def list_users(
+        self,
+        *,
+        identifier: str | None = None,
+        type: str | None = None,
+        created_from: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> UserPage:
         """Return a page of people, oldest first, ``limit`` (1 to 500) at a time.
 
-        Pass ``next_cursor`` of one page as ``cursor`` for the next: people who come meanwhile neither shift nor
-        repeat it.
+        ``identifier`` is how an identifier of theirs begins and ``type`` of which type it is; secrets are not searched.
+        Times are datetimes or ISO 8601, UTC where they name no zone. Pass ``next_cursor`` of one page as ``cursor`` for
+        the next: people who come meanwhile neither shift nor repeat it.
 
         Raises:
-            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+            InvalidRequestError: The limit is out of range, the cursor is none of ours, a time is none, or the
+                beginning is blank.
+            InvalidIdentifierError: The type cannot be one.
+            TooLargeError: The beginning is longer than any identifier.
 
         >>> made = formation.create_user("usr_alice")
         >>> [user["muxi_user_id"] for user in formation.list_users()["users"]]
         ['usr_alice']
+        >>> formation.list_users(identifier="alice@", type="email")["count"]
+        0
         """
-        return self._run(self._async.list_users(limit=limit, cursor=cursor))
+        return self._run(
+            self._async.list_users(
+                identifier=identifier,
+                type=type,
+                created_from=created_from,
+                created_before=created_before,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     def delete_user(
         self,
