@@ -81,7 +81,7 @@ class Runner:
         self.subscriptions = subscriptions
         # The statements that make a user or a link in one round trip write no outbox.
         self.tells_of_newcomers = subscriptions.want(told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
-        self._match = match
+        self.match = match
         self._committed = committed
 
     async def finish(self) -> None:
@@ -177,7 +177,7 @@ class Runner:
             fence=Fence(self.cache) if fence is None else fence,
             bucket=self.bucket,
             rules=self.rules,
-            match=self._match,
+            match=self.match,
             subscriptions=self.subscriptions,
         )
 

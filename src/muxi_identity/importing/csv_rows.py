@@ -63,7 +63,7 @@ class CsvRows:
             if isinstance(cells, str):
                 yield Entry(line, raw, fault=cells)
             else:
-                yield _entry(line, raw, lambda cells=cells: _person(cells))  # type: ignore[misc]
+                yield _entry(line, raw, lambda cells=cells: _person(cells))
 
     def _grouped(self) -> Iterator[Entry]:
         """Join neighbouring lines of the same person."""
@@ -73,7 +73,7 @@ class CsvRows:
             if isinstance(cells, str):
                 entry, key = Entry(line, raw, fault=cells), None
             else:
-                entry = _entry(line, raw, lambda cells=cells: _one(cells))  # type: ignore[misc]
+                entry = _entry(line, raw, lambda cells=cells: _one(cells))
                 named = (cells.get("person", ""), cells.get("user_id", ""))
                 key = named if any(named) else None
             if waiting is not None and key is not None and key == name:

@@ -40,7 +40,8 @@ class Text:
             except OSError as error:
                 raise InvalidRequestError(f"{source} cannot be read ({error.strerror}).") from None
         file: Any = getattr(source, "buffer", source)  # a text file's own bytes
-        self._read: Callable[..., Any] = getattr(file, "read1", file.read)  # of a pipe what is there, and not until it is enough
+        # Of a pipe what is there, without waiting for more.
+        self._read: Callable[..., Any] = getattr(file, "read1", file.read)
         self._of_text = isinstance(file.read(0), str)
         self.head = self._begin()
         if self.head.startswith(_GZIP):

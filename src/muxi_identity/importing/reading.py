@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -28,7 +28,9 @@ _PAGE = re.compile(rb'"members"\s*:')
 class Reading:
     """A source that is being read, one entry after the other: by one thread, a piece at a time."""
 
-    def __init__(self, source: Source, format: Format | None, rules: IdentifierRules, *, scoped: bool, ignore: Sequence[str]) -> None:
+    def __init__(
+        self, source: Source, format: Format | None, rules: IdentifierRules, *, scoped: bool, ignore: Sequence[str]
+    ) -> None:
         if format is not None and format not in FORMATS:
             raise InvalidRequestError('format must be "jsonl", "csv" or "json".')
         self._scoped = scoped
@@ -78,9 +80,9 @@ class Reading:
             self._text.close()
 
 
-def is_asynchronous(source: Source) -> bool:
-    """Tell whether ``source`` is to be iterated over with ``async for``."""
-    return isinstance(source, AsyncIterable)
+def asynchronous(source: Source) -> AsyncIterator[Any] | None:
+    """Return the iteration of a source that is to be awaited, None of another."""
+    return aiter(source) if isinstance(source, AsyncIterable) else None
 
 
 def _rows(source: Source) -> Iterator[Any]:
@@ -105,8 +107,8 @@ def guess(head: bytes) -> Format:
     return "jsonl" if not newline or line.rstrip().endswith(b"}") else "json"
 
 
-def content_id(path: Path) -> str:
-    """Return the import id of a file: the same for the same bytes.
+def content_id(path: Path, how: str) -> str:
+    """Return the import id of a file: the same for the same bytes, imported in the same way.
 
     Raises:
         InvalidRequestError: It cannot be read.
@@ -114,6 +116,7 @@ def content_id(path: Path) -> str:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
+        digest.update(b"\0" + how.encode())
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}).") from None
     return f"imp_{digest.hexdigest()[:24]}"

@@ -8,7 +8,7 @@ settled before the others of the batch: none of these can change what they are, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -26,6 +26,8 @@ from muxi_identity.storage.rows import BucketRow
 from muxi_identity.storage.tables import users
 
 _AT_ONCE = 1_000
+_MARGIN = 1_000_000  # microseconds
+_MARGIN = 1_000_000  # microseconds
 
 
 @dataclass(slots=True)
@@ -58,23 +60,22 @@ def sort_rows(tx: Transaction, rows: Sequence[Row], options: Options) -> Sorted:
     made = Sorted()
     candidates: list[tuple[Row, int]] = []
     for row in rows:
-        apart = all(named[bucket] == 1 for bucket in _buckets(row))
-        user_id = row.user.user_id if isinstance(row.user, PublicId) else None
-        if not apart or row.user_bucket is not None:
-            made.ordinary.append(row)
-        elif (user_id is None or user_id in roots) and (root := _known_to(tx, row, found, options)) is not None:
+        apart = row.user_bucket is None and all(named[bucket] == 1 for bucket in row.buckets)
+        root = _known_to(tx, row, found, options) if apart else None
+        if root is not None:
             candidates.append((row, root))
-        elif any(bucket in found for bucket in row.buckets) or _expires_too_soon(row, tx.now):
-            made.ordinary.append(row)
-        elif user_id is not None and (not options.create_users or user_id in roots or users_named[user_id] > 1):
-            made.ordinary.append(row)
-        elif (items := plain_items(row.identifiers, row.buckets, tx.rules)) is None:
-            made.ordinary.append(row)
+        elif apart and _may_be_made(row, users_named, roots, options) and found.keys().isdisjoint(row.buckets):
+            items = None if _expires_too_soon(row, tx.now) else plain_items(row.identifiers, row.buckets, tx.rules)
+            if items is None:
+                made.ordinary.append(row)
+            else:
+                made.new.append(NewPerson(row, items, _user_id(row)))
         else:
-            made.new.append(NewPerson(row, items, user_id))
+            made.ordinary.append(row)
     established = _established(tx, {root for _, root in candidates})
     for row, root in candidates:
-        same = not isinstance(row.user, PublicId) or roots[row.user.user_id] == root
+        user_id = _user_id(row)
+        same = user_id is None or roots.get(user_id) == root
         (made.known if same and root in established else made.ordinary).append(row)
     made.ordinary.sort(key=lambda row: row.position)
     return made
@@ -86,9 +87,20 @@ def _buckets(row: Row) -> Iterator[bytes]:
         yield row.user_bucket
 
 
+def _user_id(row: Row) -> str | None:
+    return row.user.user_id if isinstance(row.user, PublicId) else None
+
+
+def _may_be_made(row: Row, named: Counter[str], roots: Mapping[str, int], options: Options) -> bool:
+    """Tell whether a new user is what the row asks for: without a name, or under one that nobody else has or names."""
+    user_id = _user_id(row)
+    return user_id is None or (options.create_users and user_id not in roots and named[user_id] == 1)
+
+
 def _expires_too_soon(row: Row, now: int) -> bool:
-    # A margin: rows of a batch go by times that follow each other.
-    return any(each.expires_at is not None and microseconds(each.expires_at) <= now + 1_000_000 for each in row.identifiers)
+    # With a margin: the rows of a batch go by times that follow each other.
+    ends = [microseconds(each.expires_at) for each in row.identifiers if each.expires_at is not None]
+    return min(ends, default=now + _MARGIN) < now + _MARGIN
 
 
 def _known_to(tx: Transaction, row: Row, found: dict[bytes, list[BucketRow]], options: Options) -> int | None:

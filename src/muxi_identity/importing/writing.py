@@ -50,7 +50,18 @@ def write_people(tx: Transaction, people: Sequence[NewPerson], first: int) -> in
             row = new_identifier(item.identifier, item.bucket, at, person.row.verified)
             identifier_rows.append(
                 (
-                    *(formation_id, pk, user_pk, row.bucket, 0, row.type, row.scope, row.value, row.spelling, row.secret),
+                    *(
+                        formation_id,
+                        pk,
+                        user_pk,
+                        row.bucket,
+                        0,
+                        row.type,
+                        row.scope,
+                        row.value,
+                        row.spelling,
+                        row.secret,
+                    ),
                     *(row.metadata, change.source, at, row.verified_at, row.expires_at),
                 )
             )

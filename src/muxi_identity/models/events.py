@@ -29,7 +29,8 @@ class EventPayload(TypedDict):
 
     ``id`` is the same however often it is delivered. ``data`` always holds ``formation_id`` and, but for a finished
     import, ``muxi_user_id``; what else depends on the type: ``other_user_id`` and ``merge_id`` of a merge, ``task_id``,
-    ``run_id`` and ``status`` of a run, ``import_id`` and the counts of an import. Ids alone, never an identifier, a name or a text that somebody wrote.
+    ``run_id`` and ``status`` of a run, ``import_id`` and the counts of an import. Ids and numbers alone, never an
+    identifier, a name or a text that somebody wrote.
     """
 
     id: str
@@ -49,8 +50,8 @@ class DeliveryReport(TypedDict):
 class DeadEvent(TypedDict):
     """An event that a webhook did not take in all its attempts.
 
-    ``muxi_user_id`` is, of a finished import, the import's id. ``webhook`` is the webhook's scheme and host, None where it is not configured any more. ``error`` says why the last
-    attempt failed.
+    ``muxi_user_id`` is, of a finished import, the import's id. ``webhook`` is the webhook's scheme and host, None where
+    it is not configured any more. ``error`` says why the last attempt failed.
     """
 
     event_id: str

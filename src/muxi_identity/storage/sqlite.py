@@ -307,9 +307,7 @@ class SqliteDatabase(Database):
 
     def read_buckets(self, connection: Connection, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
         read = _driver(connection).execute
-        return [
-            BucketRow._make(row) for bucket in buckets for row in read(READ_BUCKET_SQLITE, (formation_id, bucket))
-        ]
+        return [BucketRow._make(row) for bucket in buckets for row in read(READ_BUCKET_SQLITE, (formation_id, bucket))]
 
     def insert_rows(
         self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]

@@ -10,6 +10,7 @@ from typing import Self
 from muxi_identity.client.asynchronous.channel import AsyncChannel
 from muxi_identity.client.asynchronous.events import AsyncEventCalls
 from muxi_identity.client.asynchronous.export import AsyncExportCalls
+from muxi_identity.client.asynchronous.importing import AsyncImportCalls
 from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
@@ -34,7 +35,7 @@ from muxi_identity.models import (
 )
 
 
-class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncEventCalls):
+class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncImportCalls, AsyncEventCalls):
     """One formation, embedded in this process.
 
     ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
