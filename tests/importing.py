@@ -73,7 +73,9 @@ def people_of(tables: Tables) -> list[Any]:
 
     A person is its members, each with its identifiers, the root marked.
     """
-    members = {row["pk"]: (row["pk"] == row["root_pk"], row["established_at"] is not None, []) for row in tables["users"]}
+    members: dict[int, tuple[bool, bool, list[Any]]] = {
+        row["pk"]: (row["pk"] == row["root_pk"], row["established_at"] is not None, []) for row in tables["users"]
+    }
     named = {row["pk"]: row["public_id"] for row in tables["users"] if len(row["public_id"]) < 20}
     for row in tables["identifiers"]:
         if row["user_pk"] is not None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muxi_identity import AsyncFormationClient, FormationClient
+from muxi_identity import AsyncFormationClient
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import (
     AmbiguousIdentifierError,
@@ -20,11 +16,10 @@ from muxi_identity.errors import (
     InvalidRequestError,
     MuxiError,
     NotFoundError,
-    RequestInProgressError,
 )
 from muxi_identity.importing import batches
-from tests.importing import people_of, random_rows, write_jsonl
-from tests.invariants import check_invariants, check_invariants_now, events
+from tests.importing import people_of, random_rows
+from tests.invariants import check_invariants
 from tests.races.processes import variant
 
 REFUSED = (InvalidRequestError, AmbiguousIdentifierError, NotFoundError, ConflictError)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -107,12 +108,15 @@ def guess(head: bytes) -> Format:
     return "jsonl" if not newline or line.rstrip().endswith(b"}") else "json"
 
 
-def content_id(path: Path, how: str) -> str:
-    """Return the import id of a file: the same for the same bytes, imported in the same way.
+def name_import(source: Source, how: str) -> str:
+    """Return the id of an import that was given none: a file's is that of its content and of how it is imported.
 
     Raises:
-        InvalidRequestError: It cannot be read.
+        InvalidRequestError: The file cannot be read.
     """
+    if not isinstance(source, str | os.PathLike):
+        return f"imp_{secrets.token_hex(12)}"
+    path = Path(source)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")

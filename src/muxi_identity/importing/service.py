@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.running import Caller, Runner
 from muxi_identity.importing.importer import Importer, Listeners
 from muxi_identity.importing.listing import list_people
-from muxi_identity.importing.reading import Format, Reading, Source, asynchronous, content_id, describe
+from muxi_identity.importing.reading import Format, Reading, Source, asynchronous, describe, name_import
 from muxi_identity.importing.records import Record
 from muxi_identity.importing.rehearsal import rehearsing
 from muxi_identity.importing.rows import Options
@@ -62,7 +60,7 @@ class Imports:
         reader = Worker("muxi-import-open")  # files block
         try:
             if import_id is None and not dry_run:
-                import_id = await reader.run(_name, source, how)
+                import_id = await reader.run(name_import, source, how)
             reading = await reader.run(
                 lambda: Reading(source, format, self._runner.rules, scoped=options.scoped, ignore=ignore_columns)
             )
@@ -101,10 +99,3 @@ class Imports:
             InvalidRequestError: The limit is out of range or the cursor is none of ours.
         """
         return await self._runner.read(lambda tx: list_people(tx, limit, cursor))
-
-
-def _name(source: Source, how: str) -> str:
-    """Return the id of an import that was given none: a file's is that of its content and of how it is imported."""
-    if isinstance(source, str | os.PathLike):
-        return content_id(Path(source), how)
-    return f"imp_{secrets.token_hex(12)}"

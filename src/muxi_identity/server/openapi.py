@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -201,7 +202,10 @@ def extra_of(operation: Operation) -> dict[str, Any]:
         )
     if parameters:
         extra["parameters"] = parameters
-    if operation.body is not None:
+    if operation.takes_rows:
+        rows = {"schema": {"type": "string"}, "example": json.dumps(operation.body)}
+        extra["requestBody"] = {"content": {"application/x-ndjson": rows, "text/csv": {"schema": {"type": "string"}}}}
+    elif operation.body is not None:
         extra["requestBody"] = {"content": {"application/json": {"example": operation.body}}}
     return extra
 

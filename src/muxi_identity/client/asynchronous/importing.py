@@ -92,8 +92,8 @@ class AsyncImportCalls(AsyncCalls):
         [{'identifier': 'alice@email.com', 'type': 'email', 'verified': True}]
         """
 
-        async def page(cursor: str | None) -> PersonPage:
-            formation = await self._formation()
-            return await formation.imports.page(MAX_PAGE, cursor)
+        return AsyncUserExport(self._page)
 
-        return AsyncUserExport(page)
+    async def _page(self, cursor: str | None) -> PersonPage:
+        formation = await self._formation()
+        return await formation.imports.page(MAX_PAGE, cursor)
