@@ -204,7 +204,10 @@ def extra_of(operation: Operation) -> dict[str, Any]:
         extra["parameters"] = parameters
     if operation.takes_rows:
         rows = {"schema": {"type": "string"}, "example": json.dumps(operation.body)}
-        extra["requestBody"] = {"content": {"application/x-ndjson": rows, "text/csv": {"schema": {"type": "string"}}}}
+        extra["requestBody"] = {
+            "description": "JSON lines, CSV, or pages of Slack's `users.list`; of whatever media type, packed or not.",
+            "content": {"text/plain": rows, "application/octet-stream": {"schema": {"type": "string"}}},
+        }
     elif operation.body is not None:
         extra["requestBody"] = {"content": {"application/json": {"example": operation.body}}}
     return extra
