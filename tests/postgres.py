@@ -248,6 +248,7 @@ def _serve(
         "shared_buffers": "128MB",
         "fsync": "off",
         "full_page_writes": "off",
+        "track_commit_timestamp": "on",  # what was committed when: tests/hunts compare it with what was answered
     }
     options = [f"--{name}={value}" for name, value in (throw_away | settings).items()]
     keeper = subprocess.Popen(
