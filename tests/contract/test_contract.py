@@ -36,7 +36,9 @@ ELSEWHERE = {
     "run_tasks": "embedded only",
 }
 # A race, a broken installation or a full disk: other tests bring these about, in every kind of client.
-NOT_HERE = {"IdentityChangedError", "ConfigurationError", "StorageUnavailableError", "MuxiError"}
+NOT_HERE = {
+    *("IdentityChangedError", "ConfigurationError", "StorageUnavailableError", "RequestInProgressError", "MuxiError")
+}
 NOT_OF = {
     # Only a task that has run is finished, and those of a served formation run on the server.
     "pause_task": {"InvalidScheduleError"},
