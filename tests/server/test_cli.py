@@ -180,9 +180,9 @@ def test_a_server_is_named_by_options_or_by_the_environment(muxi: Commands, monk
         monkeypatch.setenv("MUXI_CLIENT_KEY", CLIENT_KEY)
         assert run("chat", "--as", "internal=a", "Hello").stdout
         run("chat", "--as", "internal=a", "Hello", "--user-token", token)
-        run("chat", "--as", "internal=b", "Hello", "--user-token", token, code=7)
-        assert "admin key" in run("users", "list", code=7).stderr
-        run("users", "list", "--admin-key", "muxi_admin_wrong", code=7)
+        run("chat", "--as", "internal=b", "Hello", "--user-token", token, code=8)
+        assert "admin key" in run("users", "list", code=8).stderr
+        run("users", "list", "--admin-key", "muxi_admin_wrong", code=8)
 
         # What is open here is worked on here.
         assert "usr_alice" in muxi("users", "list").stdout

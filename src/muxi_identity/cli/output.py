@@ -46,7 +46,7 @@ _EXITS: tuple[tuple[type[MuxiError], int], ...] = (
     (ServerUnavailableError, 5),
     (RateLimitedError, 5),
     (ConfigurationError, 6),
-    (AccessError, 7),
+    (AccessError, 8),
 )
 
 # Where nobody looks on, nothing is cut to the width of a screen.
