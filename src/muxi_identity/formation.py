@@ -35,7 +35,7 @@ from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, pa
 from muxi_identity.identity import audit, listing, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import IdentityCache, shared_cache
-from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.coherence import Coherence, coherence_of
 from muxi_identity.identity.curating import Curator
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
@@ -49,6 +49,7 @@ from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
 from muxi_identity.identity.subscriptions import Subscriptions
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
+from muxi_identity.importing.service import Imports
 from muxi_identity.models import (
     DeleteResult,
     EventPayload,
@@ -104,6 +105,7 @@ class Formation:
         self.tasks: Tasks
         self.synopses: Synopses
         self.exports: Exports
+        self.imports: Imports
         self.link_codes: LinkCodes
         self.events: Deliveries
         self.loader: ContextLoader
@@ -150,9 +152,7 @@ class Formation:
         name, limits = f"{database.identity}:{born}", config.identity.cache
         self.cache = shared_cache(name, config.id, limits.ttl, limits.max_entries)
         self._lookup = Lookup(database, config.id, self.cache, self._bucket, self._clock.now)
-        self._coherence = (
-            SqlitePoll(database, config.id, self.cache) if isinstance(database, SqliteDatabase) else OneProcess()
-        )
+        self._coherence = coherence_of(database, config, self.cache)
         self._runner = Runner(
             database,
             config.id,
@@ -184,6 +184,7 @@ class Formation:
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
         self.exports = Exports(access)
+        self.imports = Imports(self._runner, self._associator)
         self.link_codes = LinkCodes(self._runner, self._resolver)
         self.events = Deliveries(self._runner, config.webhooks)
         self.conversation = Conversation(

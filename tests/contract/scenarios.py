@@ -471,6 +471,30 @@ async def session_contexts(c: Calls) -> Any:
     ]
 
 
+@scenario
+async def recording_once(c: Calls) -> Any:
+    said = [{"role": "user", "content": "I am vegan."}]
+
+    async def record(**more: Any) -> Any:
+        return await c.record_turn(CHAT, said, **{"memories": ["Is vegan"], "idempotency_key": "turn", **more})
+
+    first, named = await record(), await record(session_id="mine", idempotency_key="named \n é")
+    again = [await record() == first, await record(session_id="mine", idempotency_key="named \n é") == named]
+    refused = [await outcome(record(**more)) for more in ({"topics": ["food"]}, {"session_id": "other"})]
+    await c.associate_user_identifiers([ALICE, CHAT])
+    await c.unlink_user_identifier(CHAT)
+    return [
+        first,
+        named,
+        again,
+        [different(each) for each in refused],
+        await record() == first,  # though nobody has the identifier any more
+        await c.find_user(CHAT),
+        await c.list_memories(ALICE),
+        [await outcome(record(idempotency_key=key)) for key in ("", "x" * 256, "\0", 5)],
+    ]
+
+
 # What follows the person
 
 
@@ -810,6 +834,42 @@ async def exporting(c: Calls) -> Any:
         archive,
         await outcome(c.export_user(ALICE)),
         await naming(c.export_user, ambiguous=number),
+    ]
+
+
+@scenario
+async def imports(c: Calls) -> Any:
+    await c.create_user("usr_alice")
+    await c.associate_user_identifiers([ALICE], "usr_alice")
+    await c.associate_user_identifiers([("key_imports_0123456789abcdef", "api_key")], "usr_alice")
+    rows = [
+        {"identifiers": [ALICE, SLACK], "verified": True},
+        {"identifiers": ["bob@email.com", {"identifier": "B", "type": "github", "metadata": {"a": 1}}]},
+        {"identifiers": ["undefined"]},
+        {"identifiers": [ALICE, "bob@email.com"]},
+        {"identifiers": [CHAT], "user_id": "usr_carol", "external_id": 7},
+        {"identifiers": [(f"n{number}", "github") for number in range(9)]},
+        {"nobody": True},
+        {"id": "U5", "team_id": "T1", "profile": {"email": "eve@email.com"}},
+        {"id": "U6", "is_bot": True, "profile": {}},
+    ]
+    page = {"ok": True, "members": rows[-2:]}
+    told: list[Any] = []
+    return [
+        await c.import_users(rows, dry_run=True),
+        await c.import_users(rows, import_id="one", on_refused=lambda each: told.append(each["line"])),
+        sorted(told),
+        await c.import_users(rows, import_id="one"),
+        await c.import_users(rows, import_id="two", on_conflict="merge", create_users=True, verified=True),
+        await c.import_users(page, import_id="three", scoped=False),
+        await outcome(c.import_users(rows[:-1], import_id="one")),
+        await outcome(c.import_users(rows, import_id="one", verified=True)),
+        await outcome(c.import_users(rows, import_id="not an id!")),
+        await outcome(c.import_users(rows, on_conflict="win")),
+        await outcome(c.import_users(rows, verified="yes")),
+        await outcome(c.import_users(17)),
+        await outcome(c.import_users("/nowhere/people.csv")),
+        await c.export_users(),
     ]
 
 

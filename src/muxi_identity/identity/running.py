@@ -81,7 +81,7 @@ class Runner:
         self.subscriptions = subscriptions
         # The statements that make a user or a link in one round trip write no outbox.
         self.tells_of_newcomers = subscriptions.want(told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
-        self._match = match
+        self.match = match
         self._committed = committed
 
     async def finish(self) -> None:
@@ -94,23 +94,23 @@ class Runner:
         change = Change("", None, None, self.clock.now())
         return await self.database.read(lambda connection: work(self._transaction(connection, change)))
 
-    async def change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+    async def change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Run ``work`` in a writing transaction, again where it met another one.
 
-        It runs to its end even if the caller is cancelled: a commit that nobody waits for must still be followed by
-        the lowering of its fence.
+        ``at`` (microseconds) is the time that it goes by, else now. It runs to its end even if the caller is
+        cancelled: a commit that nobody waits for must still be followed by the lowering of its fence.
 
         Raises:
             IdentityChangedError: It met others again and again, or a write went through a stale mapping.
         """
         try:
-            return await self.guarded_change(work, caller)
+            return await self.guarded_change(work, caller, at=at)
         except GuardRefused:
             raise identity_changed() from None
 
-    async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+    async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Do as :meth:`change`, letting GuardRefused through to whoever can start again."""
-        return await self._to_the_end(self._attempts(work, self.change_by(caller)))
+        return await self._to_the_end(self._attempts(work, self.change_by(caller, at)))
 
     async def _attempts(self, work: Callable[[Transaction], T], change: Change) -> T:
         for attempt in range(ATTEMPTS):
@@ -123,15 +123,14 @@ class Runner:
 
     async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
         fence = Fence(self.cache)
-        epoch: list[int] = []
+        epoch: list[int | None] = []
         done: list[Transaction] = []
 
         def whole(connection: Connection) -> T:
             tx = self._transaction(connection, change, fence)
             result = work(tx)
             write_events(tx)
-            if fence and self.database.dialect == "sqlite":
-                epoch.append(tx.raise_epoch())
+            epoch.append(tx.tell_other_processes())
             write_outgoing(tx)
             done.append(tx)
             return result
@@ -143,8 +142,8 @@ class Runner:
             in_doubt = True
             raise
         else:
-            if epoch and self.cache.epoch == epoch[0] - 1:
-                self.cache.epoch = epoch[0]  # this process did it and has fenced it: nothing else to forget
+            if epoch[-1] is not None and self.cache.epoch == epoch[-1] - 1:
+                self.cache.epoch = epoch[-1]  # this process did it and has fenced it: nothing else to forget
             # Before anything is waited for: what was committed later is told later.
             if self._committed is not None and done[-1].outgoing:
                 self._committed(done[-1].outgoing)
@@ -153,6 +152,7 @@ class Runner:
             return result
         finally:
             if in_doubt and fence:
+                self.cache.renew_origin()
                 asyncio.get_running_loop().call_later(_DOUBT_SECONDS, fence.lower)
             else:
                 fence.lower()
@@ -177,16 +177,16 @@ class Runner:
             fence=Fence(self.cache) if fence is None else fence,
             bucket=self.bucket,
             rules=self.rules,
-            match=self._match,
+            match=self.match,
             subscriptions=self.subscriptions,
         )
 
-    def change_by(self, caller: Caller) -> Change:
-        """Return what the history will record of a change that begins now.
+    def change_by(self, caller: Caller, at: int | None = None) -> Change:
+        """Return what the history will record of a change that begins now, or ``at``.
 
         Raises:
             InvalidRequestError: The caller's actor, source or reason is no text, or too long.
         """
         for name, text in zip(Caller._fields, caller, strict=True):
             check_note(name, text)
-        return Change(caller.actor, caller.source, caller.reason, self.clock.now())
+        return Change(caller.actor, caller.source, caller.reason, self.clock.now() if at is None else at)

@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+
+class Ears(Protocol):
+    """A connection that listens for what other sessions of the database tell."""
+
+    async def close(self) -> None:
+        """Say farewell and close."""
+
+    def cut(self) -> None:
+        """End the connection without a word, and without waiting."""
 
 
 class Database(abc.ABC):
@@ -28,6 +38,8 @@ class Database(abc.ABC):
     """Names the database itself, whatever address it was reached by. Known once it is open."""
     inline: bool
     """Whether a look-up is answered in place (:meth:`look_up_now`), without awaiting."""
+    most_waiting = 10_000
+    """How many look-ups may wait for another one to end."""
 
     @abc.abstractmethod
     async def open(self) -> None:
@@ -124,6 +136,30 @@ class Database(abc.ABC):
         """Look one bucket up in place, from any thread. Only where :attr:`inline` is true."""
         raise AssertionError("look_up_now is for databases that look up inline")
 
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[str, str], None], lost: Callable[[], None]
+    ) -> Ears:
+        """Listen on a connection of its own: ``heard`` gets the channel and the payload of each notification, in order.
+
+        ``lost`` is called when the connection has ended. Only on PostgreSQL.
+
+        Raises:
+            StorageUnavailableError: The database cannot be reached, or does not let this user listen.
+        """
+        raise AssertionError("listen is for databases that notify")
+
+    def tell(self, connection: Connection, channel: str, payload: str) -> None:
+        """Notify whoever listens, once the transaction of ``connection`` has committed. Only on PostgreSQL."""
+        raise AssertionError("tell is for databases that notify")
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """:meth:`tell` in a transaction of its own, by a connection that transactions use.
+
+        Raises:
+            StorageUnavailableError: It may not have been told.
+        """
+        raise AssertionError("notify is for databases that notify")
+
     @property
     @abc.abstractmethod
     def lock_rows(self) -> bool:
@@ -132,6 +168,26 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         """Draw ``number`` keys that no row of the formation ever had."""
+
+    @abc.abstractmethod
+    def read_buckets(self, connection: Connection, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        """Return every row of ``buckets``, tombstones too, as the transaction of ``connection`` sees them.
+
+        For thousands of them at once. The transaction has read or written something before.
+        """
+
+    @abc.abstractmethod
+    def insert_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert thousands of rows in the transaction of ``connection``: by COPY where the database has it.
+
+        The transaction has read or written something before.
+        """
+
+    async def analyze(self, tables: Sequence[Table]) -> None:
+        """Let the database count what lies in ``tables``, where it plans by such counts."""
+        return
 
     def new_positions(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         """Draw ``number`` places in the outbox, each after every one that was drawn before, by whatever connection."""
