@@ -76,7 +76,9 @@ class Worker:
         while monotonic() < self._share.until:
             (call,) = self._random.choices(self._calls, self._weights)
             await call()
-            if not self._share.only:
+            if self._share.only:
+                await asyncio.sleep(0.005)  # whoever only asks would do nothing but fill the records
+            else:
                 await self._ask()
 
     async def _ask(self) -> None:
