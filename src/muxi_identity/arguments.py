@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ MAX_QUERY = 10_000
 MAX_KEY = 128
 MAX_DEPTH = 16  # of a JSON value
 ROLES = ("user", "assistant", "system", "tool")
+MAX_TIMEOUT = 3600.0  # seconds that a turn may take
 AUDIENCES = ("private", "shared")
 
 
@@ -84,6 +86,19 @@ def check_audience(audience: object) -> None:
     """
     if audience not in AUDIENCES:
         raise InvalidRequestError('audience must be "private" (the person alone reads) or "shared" (others read too).')
+
+
+def check_timeout(timeout: object) -> None:
+    """Check how many seconds a caller gives a turn; None is for whoever gave none.
+
+    Raises:
+        InvalidRequestError: It is no number of seconds from just above 0 to an hour.
+    """
+    if timeout is None:
+        return
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not math.isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT:  # type: ignore[arg-type, operator]
+        raise InvalidRequestError(f"timeout must be a number of seconds above 0 and at most {MAX_TIMEOUT:.0f}.")
 
 
 def check_note(name: str, text: object) -> None:

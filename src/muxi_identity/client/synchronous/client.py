@@ -30,14 +30,23 @@ from muxi_identity.models import (
 
 
 class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, EventCalls):
-    """One formation, embedded in this process.
+    """One formation, embedded in this process or behind a server.
 
-    ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
-    nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
-    through this client. ``memory_ranker`` ranks what ``search_memories`` finds by meaning, with embeddings of your
-    own. ``on_event`` is told of each identity event and each finished run of a task that this client commits, in their
-    order for each user (a coroutine function is awaited, a plain one called in a thread; what it raises is logged).
-    The formation is opened by the first call.
+    Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,
+    or nothing for the default formation on SQLite. ``responder`` answers chats; ``memory_ranker`` ranks what
+    ``search_memories`` finds by meaning, with embeddings of your own. ``on_event`` is told of each identity event and
+    each finished run of a task that this client commits, in their order for each user (a coroutine function is
+    awaited, a plain one called in a thread; what it raises is logged). The formation is opened by the first call.
+
+    Remote: ``url`` is the formation's own address (``https://muxi.example.com``), or ``server_url`` that of a server
+    of several, where ``formation_id`` says which. ``client_key`` opens what belongs to the one user that a call
+    names, ``admin_key`` everything; a ``user_token`` acts as one identifier. Each attempt at a call may take
+    ``timeout`` seconds, and there are ``retries`` more where the server cannot be reached, is busy or breaks off: a
+    call is done once however often it is sent. Results and errors are the same as embedded; besides, any call may
+    raise ServerUnavailableError, UnauthorizedError, ForbiddenError and RateLimitedError.
+
+    ``actor`` is who the history will name as having done what is done through this client: ``"embedded"``, or what
+    the server knows the caller as, if it is None.
 
     Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
     "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.

@@ -17,7 +17,7 @@ from muxi_identity.errors import (
 )
 from muxi_identity.models import DeleteResult, UserArchive, UserPage, UserRecord
 from muxi_identity.refusals import MAX_CHARACTERS
-from muxi_identity.server.call import Access
+from muxi_identity.server.call import REASON, SOURCE, Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Body, Cursor, Limit, Note, UserInPath
 
@@ -124,7 +124,7 @@ async def get_user(call: Calling, user_id: UserInPath) -> UserRecord:
 
     Asked for by the id of a user who was merged, it is the record of whom they were merged into, and says so.
     """
-    return await call.client.get_user(call.typed(user_id))
+    return await call.client.get_user(call.named(user_id))
 
 
 @routes.add(
@@ -154,7 +154,13 @@ async def delete_user(
 
     Where others were merged into them, `include_merged` must say that all of them go. `dry_run` only says what would.
     """
-    return await call.client.delete_user(call.typed(user_id), include_merged=include_merged, dry_run=dry_run)
+    return await call.client.delete_user(
+        call.named(user_id),
+        include_merged=include_merged,
+        dry_run=dry_run,
+        source=call.header(SOURCE),
+        reason=call.header(REASON),
+    )
 
 
 @routes.add(
@@ -167,4 +173,4 @@ async def delete_user(
 )
 async def export_user(call: Calling, user_id: UserInPath) -> UserArchive:
     """Export everything that is kept of a person, as plain JSON. Keys and credentials are shown by a hint."""
-    return await call.client.export_user(call.typed(user_id))
+    return await call.client.export_user(call.named(user_id))
