@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import board, runs
 from benchmarks.comparing import compare_runs
+from benchmarks.document import write_document
 from benchmarks.extent import DATABASES, FULL, QUICK
 from benchmarks.profiling import profiling_to
 from benchmarks.results import pool
@@ -22,7 +23,12 @@ def main() -> None:
     if chosen.compare:
         print(compare_runs(*map(runs.read, chosen.compare)))
         return
+    if chosen.document:
+        write_document([runs.read(file) for file in chosen.document])
+        return
     names = chosen.only or board.NAMES
+    if chosen.peer:
+        names = [*names, *board.WHEN_ASKED]
     extent = QUICK if chosen.quick else FULL
     if chosen.database != "both":
         extent = replace(extent, databases=(chosen.database,))
@@ -36,11 +42,14 @@ def main() -> None:
     print(table(rows))
     if chosen.json:
         runs.write(runs.here(rows, busy), chosen.json)
+    if chosen.document is not None:
+        write_document([runs.here(rows, busy)])
 
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    options.add_argument("--only", action="append", choices=board.NAMES, metavar="NAME", help=", ".join(board.NAMES))
+    names = [*board.NAMES, *board.WHEN_ASKED]
+    options.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     options.add_argument("--database", choices=[*DATABASES, "both"], default="both")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the rows with all their rounds to FILE")
     options.add_argument(
@@ -58,6 +67,14 @@ def _options() -> argparse.ArgumentParser:
         type=Path,
         metavar=("BEFORE", "AFTER"),
         help="compare two files of --json; measure nothing",
+    )
+    options.add_argument("--peer", action="store_true", help="measure the published muxi-runtime as well")
+    options.add_argument(
+        "--document",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="write the tables and the plot of docs/performance.md, of files of --json, or of this run",
     )
     options.add_argument("--profile", type=Path, metavar="FILE", help="write a profile of one path to FILE")
     options.add_argument("--quick", action="store_true", help="a few calls each: shows that it runs, measures nothing")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from benchmarks.comparing import compare_runs, verdict
+from benchmarks.document import write_document
+from benchmarks.growth import path_at
 from benchmarks.results import Row, Target, pool
 from benchmarks.runs import Run, read, write
 
@@ -99,3 +101,22 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_repeated_runs_are_pooled_row_by_row() -> None:
     (pooled,) = pool([[row([1, 2], [1, 1], p95=3)], [row([4], [2], p95=2)]])
     assert (pooled.rounds, pooled.floors, pooled.p95) == ([1, 2, 4], [1, 1, 2], 3)
+
+
+def test_what_was_measured_is_written_between_the_markers(tmp_path: Path) -> None:
+    parts = "".join(
+        f"<!-- {name}: begin -->old {name}<!-- {name}: end -->\n" for name in ("scoreboard", "growth", "peer")
+    )
+    (tmp_path / "performance.md").write_text(f"Before.\n{parts}After.\n")
+    grown = Row(path_at("uncached resolve", 1_000_000), "sqlite", [30.0], [20.0])
+    first = Run("2000-01-01", "abc", "a machine", "software", "0.1", [row([1.5], [1])])
+    second = Run("2000-01-02", "abd", "a machine", "software", "0.1", [row([2.5], [1]), grown])
+    write_document([first, second], tmp_path)
+    page = (tmp_path / "performance.md").read_text()
+    assert "2000-01-01" not in page  # the later run has all of its rows
+    assert all(kept in page for kept in ("Before.", "2.50 us", "30 us", "old peer", "After."))
+    assert not any(gone in page for gone in ("old scoreboard", "old growth"))
+    drawn = (tmp_path / "growth.svg").read_bytes()
+    assert b"<svg" in drawn
+    write_document([first, second], tmp_path)
+    assert ((tmp_path / "performance.md").read_text(), (tmp_path / "growth.svg").read_bytes()) == (page, drawn)
