@@ -43,7 +43,7 @@ async def run(names: list[str], extent: Extent) -> list[Row]:
             rows += await measure_it(extent)
     paths = [measure for name, measure in ON_EACH_DATABASE.items() if name in names]
     for database in extent.databases if paths else []:
-        async with open_place(database, extent.people) as place:
+        async with open_place(database, extent.people, durable=not extent.quick) as place:
             for measure in paths:
                 rows += await measure(place, extent.blocks)
     return rows

@@ -40,7 +40,7 @@ def path_at(path: str, size: int) -> str:
 
 
 async def _measure_size(database: str, size: int, extent: Extent) -> list[Row]:
-    async with _places(database, size, min(SMALL, extent.people)) as (large, small):
+    async with _places(database, size, min(SMALL, extent.people), extent.quick) as (large, small):
         rows = []
         for path, block in zip(PATHS, (_resolve, _first_contact, _associate, _page, _prefix), strict=True):
             # The shortest of them, and the one with a target: an interruption shows most in it.
@@ -52,11 +52,11 @@ async def _measure_size(database: str, size: int, extent: Extent) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def _places(database: str, size: int, small: int) -> AsyncIterator[tuple[Place, Place]]:
+async def _places(database: str, size: int, small: int, quick: bool) -> AsyncIterator[tuple[Place, Place]]:
     async with contextlib.AsyncExitStack() as stack:
         cluster = None
         if database == "postgres":
-            cluster = start_cluster(**DURABLE, **SERVER)
+            cluster = start_cluster(**{} if quick else DURABLE | SERVER)
             stack.callback(cluster.stop)
         places = [
             await stack.enter_async_context(open_place(database, number, cluster, load)) for number in (size, small)

@@ -44,16 +44,21 @@ Seed = Callable[[Place, int], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def open_place(
-    database: str, people: int, cluster: PostgresCluster | None = None, seeded_by: Seed | None = None
+    database: str,
+    people: int,
+    cluster: PostgresCluster | None = None,
+    seeded_by: Seed | None = None,
+    *,
+    durable: bool = True,
 ) -> AsyncIterator[Place]:
     """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards.
 
-    On PostgreSQL it is a database of ``cluster``, or of one of its own.
+    On PostgreSQL it is a database of ``cluster``, or of one of its own, which waits for the disk if ``durable``.
     """
     async with contextlib.AsyncExitStack() as stack:
         if database == "postgres":
             if cluster is None:
-                cluster = start_cluster(**DURABLE)
+                cluster = start_cluster(**DURABLE if durable else {})
                 stack.callback(cluster.stop)
             url = cluster.create_database()
             config = configure("postgres", url)

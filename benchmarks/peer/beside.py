@@ -30,8 +30,9 @@ async def measure(extent: Extent) -> list[Row]:
     python = peer_python()
     async with open_place("postgres", extent.people) as place:
         assert place.cluster is not None
+        # Alone: both packages are called muxi, and PYTHONPATH may lead to ours.
         script = Path(__file__).with_name("theirs.py")
-        async with start_peer([str(python), str(script), place.cluster.create_database()]) as peer:
+        async with start_peer([str(python), "-I", str(script), place.cluster.create_database()]) as peer:
             return await measure_beside(place, peer, extent.blocks)
 
 
