@@ -30,8 +30,10 @@ class Database(abc.ABC):
     """Whether a look-up is answered in place (:meth:`look_up_now`), without awaiting."""
 
     @abc.abstractmethod
-    async def open(self) -> None:
+    async def open(self, *, upgrade: bool = True) -> None:
         """Connect and bring the schema up to date. Safe when several processes do it at once.
+
+        Without ``upgrade`` nothing is changed or made: for whoever only looks, at a schema of whatever revision.
 
         Raises:
             StorageUnavailableError: It cannot be reached.

@@ -108,10 +108,17 @@ _upgrading = threading.Lock()
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def is_behind(revision: str | None) -> bool:
+    """Tell whether :func:`upgrade` has anything to do for a database of this revision."""
+    return revision is None or (revision != newest() and revision in _revisions())
+
+
+def _revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def _known(revision: str | None) -> bool:
-    if revision is None:
-        return True
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision not in known:
+    known = revision is None or revision in _revisions()
+    if not known:
         logger.warning("the database has schema revision %s, which is newer than this code", revision)
-    return revision in known
+    return known

@@ -17,7 +17,7 @@ from muxi_identity.storage.connections import DRIVER_ERRORS, HeldConnections
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
-from muxi_identity.storage.migrate import upgrade
+from muxi_identity.storage.migrate import upgrade as upgrade_schema
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import (
     CREATE_PERSON,
@@ -65,7 +65,7 @@ class PostgresDatabase(Database):
     def _hold(self, limit: int) -> HeldConnections:
         return HeldConnections(self._url, limit, connect_timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS)
 
-    async def open(self) -> None:
+    async def open(self, *, upgrade: bool = True) -> None:
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             # asyncpg reads the URL itself: sslmode and its like are no arguments of its connect().
@@ -77,9 +77,10 @@ class PostgresDatabase(Database):
             hide_parameters=True,
         )
         try:
-            async with self._engine.connect() as connection:
-                # Autobegin is put off: the upgrade opens transactions of its own.
-                await connection.run_sync(upgrade)
+            if upgrade:
+                async with self._engine.connect() as connection:
+                    # Autobegin is put off: the upgrade opens transactions of its own.
+                    await connection.run_sync(upgrade_schema)
             system, name = await self.read(_name_database)
         except BaseException as error:
             await self.close()
