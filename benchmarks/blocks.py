@@ -6,25 +6,42 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter_ns
+
+from benchmarks.profiling import profiled
 
 Block = Callable[[], Awaitable[list[float]]]
 """Runs once and returns what each call took, in microseconds."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Times in microseconds a call; ``ratio`` is the median of the ratios of neighbouring blocks."""
+class Spread:
+    """The median of the rounds and their quartiles."""
 
+    low: float
     median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        return cls(*quantiles(values, n=4, method="inclusive"))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rounds of a path and of its floor: of each the median call, in microseconds."""
+
+    rounds: list[float]
+    floors: list[float]
     p95: float
-    floor: float
-    ratio: float
+    """Over all calls of the path."""
 
 
 async def compare(ours: Block, floor: Block, blocks: int, *, warm_up: int = 2) -> Comparison:
-    """Run both in turn, beginning with the one and the other alternately."""
+    """Run both in turn, beginning with the one and the other alternately. A round is a block of each."""
     for _ in range(warm_up):
         await ours()
         await floor()
@@ -32,21 +49,26 @@ async def compare(ours: Block, floor: Block, blocks: int, *, warm_up: int = 2) -
     gc.collect()
     gc.freeze()
     times: list[float] = []
+    rounds: list[float] = []
     floors: list[float] = []
-    ratios: list[float] = []
     for number in range(blocks):
         if number % 2:
             theirs = await floor()
-            mine = await ours()
+            mine = await _profiled(ours)
         else:
-            mine = await ours()
+            mine = await _profiled(ours)
             theirs = await floor()
         times += mine
-        floors += theirs
-        ratios.append(median(mine) / median(theirs))
+        rounds.append(median(mine))
+        floors.append(median(theirs))
         await asyncio.sleep(0)  # whatever else runs on the loop has its turn
     gc.unfreeze()
-    return Comparison(median(times), percentile(times, 0.95), median(floors), median(ratios))
+    return Comparison(rounds, floors, percentile(times, 0.95))
+
+
+async def _profiled(ours: Block) -> list[float]:
+    with profiled():
+        return await ours()
 
 
 def percentile(times: list[float], share: float) -> float:

@@ -8,20 +8,23 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from benchmarks.extent import Extent
 from benchmarks.results import Row, Target
 from muxi_identity.identity.cache import Hit, IdentityCache
 
 _FIRST_PK = 10**9
+_TARGET = Target("median", 250)
 _MEMBERS = 1000  # where they are not what is measured
 
 
-def measure(entries: int) -> list[Row]:
+async def measure(extent: Extent) -> list[Row]:
     """Measure the first level with bare and with typed keys, and the second level."""
-    return [
-        Row("cache entry, first level, bare e-mail address", "-", _in_a_process(bare, entries), **_about_size(250)),
-        Row("cache entry, first level, (value, type)", "-", _in_a_process(typed, entries), **_about_size(250)),
-        Row("cache entry, second level", "-", _in_a_process(members, entries), **_about_size(None)),
+    measured: list[tuple[str, Callable[[IdentityCache, int], None], Target | None]] = [
+        ("cache entry, first level, bare e-mail address", bare, _TARGET),
+        ("cache entry, first level, (value, type)", typed, _TARGET),
+        ("cache entry, second level", members, None),
     ]
+    return [Row.alone(path, "-", [_in_a_process(fill, extent.entries)], "B", target) for path, fill, target in measured]
 
 
 def bare(cache: IdentityCache, number: int) -> None:
@@ -61,7 +64,3 @@ def _growth(fill: Callable[[IdentityCache, int], None], entries: int) -> float:
 def _resident() -> int:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _about_size(bound: float | None) -> dict[str, object]:
-    return {"unit": "B", "target": None if bound is None else Target("median", bound)}

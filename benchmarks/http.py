@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks.blocks import compare
+from benchmarks.extent import Extent
 from benchmarks.results import Row, Target
 
 _TARGET = Target("ratio", 0.7, at_least=True)
@@ -29,7 +30,7 @@ _GOOD = b'"success":true'
 _KEY = secrets.token_urlsafe(24)
 
 
-async def measure(blocks: int) -> list[Row]:
+async def measure(extent: Extent) -> list[Row]:
     """Measure on SQLite: a cached look-up asks no database."""
     with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
         file = Path(folder) / "bench.yaml"
@@ -46,12 +47,14 @@ async def measure(blocks: int) -> list[Row]:
                 await connections[0].ask([_request("/v1/users/resolve", person, create=True)])
             ours = [_request("/v1/users/resolve", person) for person in people]
             constants = [_request("/constant", person) for person in people]
-            found = await compare(lambda: _block(connections, ours), lambda: _block(connections, constants), blocks)
+            found = await compare(
+                lambda: _block(connections, ours), lambda: _block(connections, constants), extent.blocks
+            )
             for connection in connections:
                 connection.close()
     note = "the same server answering a constant"
     path = "cached resolve over HTTP (ratio of the rates)"
-    return [Row(path, "sqlite", found.median, found.p95, found.floor, 1 / found.ratio, target=_TARGET, note=note)]
+    return [Row.of(path, "sqlite", found, _TARGET, note, rates=True)]
 
 
 async def _block(connections: list[_Connection], requests: list[bytes]) -> list[float]:

@@ -73,15 +73,5 @@ async def measure_concurrent(place: Place, blocks: int) -> list[Row]:
     found = await compare(ours, floor, blocks)
     target = Target("ratio", 3, at_least=True) if place.database == "postgres" else None
     note = "a pool of 10 connections, a statement each" if target else "the same by sqlite3, one by one"
-    return [
-        Row(
-            "256 concurrent uncached resolves (ratio of the rates)",
-            place.database,
-            found.median,
-            found.p95,
-            found.floor,
-            1 / found.ratio,
-            target=target,
-            note=note,
-        )
-    ]
+    path = "256 concurrent uncached resolves (ratio of the rates)"
+    return [Row.of(path, place.database, found, target, note, rates=True)]

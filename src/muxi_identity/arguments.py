@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ MAX_QUERY = 10_000
 MAX_KEY = 128
 MAX_DEPTH = 16  # of a JSON value
 ROLES = ("user", "assistant", "system", "tool")
+MAX_TIMEOUT = 3600.0  # seconds that a turn may take
 AUDIENCES = ("private", "shared")
 
 
@@ -86,6 +88,19 @@ def check_audience(audience: object) -> None:
         raise InvalidRequestError('audience must be "private" (the person alone reads) or "shared" (others read too).')
 
 
+def check_timeout(timeout: object) -> None:
+    """Check how many seconds a caller gives a turn; None is for whoever gave none.
+
+    Raises:
+        InvalidRequestError: It is no number of seconds from just above 0 to an hour.
+    """
+    if timeout is None:
+        return
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not math.isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT:  # type: ignore[arg-type, operator]
+        raise InvalidRequestError(f"timeout must be a number of seconds above 0 and at most {MAX_TIMEOUT:.0f}.")
+
+
 def check_note(name: str, text: object) -> None:
     """Check an actor, a source or a reason; None is for whoever gave none.
 
@@ -145,7 +160,7 @@ def read_messages(messages: object) -> list[tuple[str, str, int | None]]:
         if message["role"] not in ROLES:
             raise InvalidRequestError(f"{name}: role must be one of {', '.join(ROLES)}.")
         content = check_text(f"{name}: content", message["content"], MAX_MESSAGE)
-        at = None if message.get("created_at") is None else _read_time(name, message["created_at"])
+        at = None if message.get("created_at") is None else read_time(f"{name}: created_at", message["created_at"])
         if at is not None:
             if last is not None and at < last:
                 raise InvalidRequestError(
@@ -156,16 +171,21 @@ def read_messages(messages: object) -> list[tuple[str, str, int | None]]:
     return found
 
 
-def _read_time(name: str, given: object) -> int:
+def read_time(name: str, given: object) -> int:
+    """Return a time that the caller passed as ``name``, a datetime or a text in ISO 8601, in microseconds since 1970.
+
+    Raises:
+        InvalidRequestError: It is none, or lies before 1970.
+    """
     try:
-        at = datetime.fromisoformat(given)  # type: ignore[arg-type]
+        at = given if isinstance(given, datetime) else datetime.fromisoformat(given)  # type: ignore[arg-type]
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         microseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     except (TypeError, ValueError, OverflowError):
         microseconds = -1
     if microseconds < 0:
         raise InvalidRequestError(
-            f'{name}: created_at must be a time since 1970 in ISO 8601, as "2026-01-31T09:30:00Z"; without a zone, UTC.'
+            f'{name} must be a time since 1970 in ISO 8601, as "2026-01-31T09:30:00Z"; without a zone, UTC.'
         )
     return microseconds
 

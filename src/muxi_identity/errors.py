@@ -41,7 +41,9 @@
     │   └── ModelUnavailableError       MODEL_UNAVAILABLE  (retryable)
     │       └── ModelTimeoutError       MODEL_TIMEOUT      (retryable)
     ├── StorageUnavailableError         STORAGE_UNAVAILABLE (retryable)
+    ├── ServerUnavailableError          SERVER_UNAVAILABLE (retryable)
     ├── InternalError                   INTERNAL
+    ├── EmbeddedOnlyError               EMBEDDED_ONLY
     └── ClientClosedError               CLIENT_CLOSED
 
 ``code`` is stable and is what travels on the wire; ``details`` holds the keyword attributes in the shape of
@@ -326,11 +328,27 @@ class StorageUnavailableError(MuxiError):
     retryable = True
 
 
+class ServerUnavailableError(MuxiError):
+    """The formation server cannot be reached, or gave no answer that makes sense. Call again later.
+
+    What was to be written may have been written all the same, where the connection broke after it was sent.
+    """
+
+    code = "SERVER_UNAVAILABLE"
+    retryable = True
+
+
 class InternalError(MuxiError):
     """A server made a mistake; its log has more under ``request_id``."""
 
     code = "INTERNAL"
     request_id: str
+
+
+class EmbeddedOnlyError(MuxiError):
+    """This call works only in the process that has the formation open, not over HTTP; the message says why."""
+
+    code = "EMBEDDED_ONLY"
 
 
 class ClientClosedError(MuxiError):

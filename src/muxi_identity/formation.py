@@ -32,7 +32,7 @@ from muxi_identity.errors import ConfigurationError, InvalidRequestError, UserNo
 from muxi_identity.events.callbacks import Callbacks, OnEvent
 from muxi_identity.events.delivery import Deliveries, subscription_of
 from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, parse_reference
-from muxi_identity.identity import audit, people
+from muxi_identity.identity import audit, listing, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import IdentityCache, shared_cache
 from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
@@ -41,6 +41,7 @@ from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
 from muxi_identity.identity.keys import BucketKey, key_beside
 from muxi_identity.identity.link_codes import LinkCodes
+from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.lookup import Lookup, Reference
 from muxi_identity.identity.naming import member_now
 from muxi_identity.identity.resolving import Resolver
@@ -326,13 +327,13 @@ class Formation:
 
         return await self._runner.read(work)
 
-    async def list_users(self, limit: int, cursor: str | None) -> UserPage:
-        """Return a page of people, oldest first.
+    async def list_users(self, search: UserSearch, limit: int, cursor: str | None) -> UserPage:
+        """Return a page of the people who ``search`` finds, oldest first.
 
         Raises:
             InvalidRequestError: The limit is out of range or the cursor is none of ours.
         """
-        return await self._runner.read(lambda tx: people.list_users(tx, limit, cursor))
+        return await self._runner.read(lambda tx: listing.list_users(tx, search, limit, cursor))
 
     async def audit(self, limit: int, cursor: str | None) -> AuditPage:
         """Return a page of what was done to identities, the last first.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
 from email_validator import EmailNotValidError, EmailSyntaxError, ValidatedEmail, validate_email
@@ -164,12 +164,37 @@ def parse_identifier(
         InvalidIdentifierError: It can be nobody's identifier; ``reason`` is a short stable word for why.
         ConfigurationError: It is typed ``phone`` and the extra ``phone`` is not installed.
     """
+    form = read_form(given, type=type, scope=scope)
+    return _identify(form, rules)
+
+
+class Form(NamedTuple):
+    """An identifier as it was given, in one shape: nothing of its value is checked yet.
+
+    ``bare``: it was the value alone.
+    """
+
+    text: str
+    type: str | None
+    scope: str | None
+    verified: bool = False
+    expires_at: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+    bare: bool = False
+
+
+def read_form(given: object, *, type: str | None = None, scope: str | None = None) -> Form:
+    """Read any of the three forms, by rules that are the same for every formation.
+
+    Raises:
+        InvalidIdentifierError: It has another shape, or its type, scope or anything beside the value cannot be one.
+    """
     if isinstance(given, str | int):
-        return _identify(given, type, scope, rules, bare=True)
+        return Form(*_parts(given, type, scope), bare=True)
     if isinstance(given, tuple | list):
         if len(given) != 2:
             refuse(f"An identifier cannot be a list of {len(given)}; {_FORMS}.", "wrong_shape")
-        return _identify(given[0], given[1], None, rules)
+        return Form(*_parts(given[0], given[1], None))
     if not isinstance(given, dict):
         refuse(f"An identifier cannot be {kind_of(given)}; {_FORMS}.", "wrong_type")
     unknown = list(islice((key for key in given if key not in _KEYS), 3))
@@ -183,34 +208,22 @@ def parse_identifier(
         refuse(f"verified must be true or false, not {kind_of(verified)}.", "wrong_type")
     expires_at = given.get("expires_at")
     metadata = given.get("metadata")
-    return _identify(
-        given["identifier"],
-        given.get("type"),
-        given.get("scope"),
-        rules,
-        verified=verified,
-        expires_at=None if expires_at is None else parse_expiry(expires_at),
-        metadata=None if metadata is None else parse_metadata(metadata),
-    )
+    expiry = None if expires_at is None else parse_expiry(expires_at)
+    kept = None if metadata is None else parse_metadata(metadata)
+    return Form(*_parts(given["identifier"], given.get("type"), given.get("scope")), verified, expiry, kept)
 
 
-def _identify(
-    value: object,
-    given_type: object,
-    given_scope: object,
-    rules: IdentifierRules,
-    *,
-    bare: bool = False,
-    verified: bool = False,
-    expires_at: datetime | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Identifier:
+def _parts(value: object, given_type: object, given_scope: object) -> tuple[str, str | None, str | None]:
     kind = None if given_type is None else parse_type(given_type)
     scope = None if given_scope is None else parse_scope(given_scope)
-    guessed = kind is None
-    if guessed and scope is not None:
+    if kind is None and scope is not None:
         refuse("A scope without a type says nothing; pass the type as well.", "wrong_shape")
-    text = _text(value)
+    return _text(value), kind, scope
+
+
+def _identify(given: Form, rules: IdentifierRules) -> Identifier:
+    text, kind, scope, verified, expires_at, metadata, bare = given
+    guessed = kind is None
     if rules.rule(kind).secret:
         secret = _secret(text, rules)
         return Identifier(hint(secret), "", secret, kind, scope, True, verified, expires_at, metadata)

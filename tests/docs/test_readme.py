@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import flask
 import pytest
 import yaml
+from tests.contract.parties import served
+from tests.server.places import ADMIN_KEY, CLIENT_KEY
 
 import muxi_identity
 from muxi_identity import Channel, FormationClient, FormationConfig, MuxiError, UserNotFoundError
@@ -52,7 +54,8 @@ def blocks(language: str) -> list[Block]:
 
 PYTHON = blocks("python")
 TEST_BLOCKS = [block for block in PYTHON if re.search(r"^def test_", block.code, re.MULTILINE)]
-PLAIN_BLOCKS = [block for block in PYTHON if block not in TEST_BLOCKS]
+REMOTE_BLOCKS = [block for block in PYTHON if "MUXI_URL" in block.code]
+PLAIN_BLOCKS = [block for block in PYTHON if block not in TEST_BLOCKS and block not in REMOTE_BLOCKS]
 
 
 def only(part: str) -> Block:
@@ -143,6 +146,19 @@ def test_the_code_runs_and_prints_what_it_says(
 
     printed = capsys.readouterr().out.splitlines()
     assert printed == said_of_prints(block.code)
+
+
+@pytest.mark.parametrize("block", REMOTE_BLOCKS, ids=lambda block: block.name)
+def test_the_code_of_the_remote_client_prints_what_it_says(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = FormationConfig.from_mapping({"id": "my-assistant"}, base=tmp_path)
+    with served(config) as place:
+        for name, value in {"URL": place.url, "CLIENT_KEY": CLIENT_KEY, "ADMIN_KEY": ADMIN_KEY}.items():
+            monkeypatch.setenv(f"MUXI_{name}", value)
+        run(block)
+
+    assert capsys.readouterr().out.splitlines() == said_of_prints(block.code)
 
 
 def test_the_quick_start_makes_what_it_says(

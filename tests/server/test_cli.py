@@ -43,7 +43,7 @@ def muxi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 
 def test_users(muxi: Commands) -> None:
-    assert "nobody yet" in muxi("users", "list").stdout
+    assert "nobody" in muxi("users", "list").stdout
     linked = muxi.json("users", "link", "alice@email.com", "slack=U98765ABC", '{"identifier": "x=y"}')
     assert [each["type"] for each in linked["identifiers"]] == ["email", "slack", None]
     person = linked["muxi_user_id"]

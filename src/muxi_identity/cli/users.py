@@ -26,17 +26,28 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the his
 def list_users(
     config: ConfigOption = None,
     json: JsonOption = False,
+    identifier: Annotated[str | None, typer.Option(help="How an identifier of theirs begins.")] = None,
+    type: Annotated[str | None, typer.Option(help="Of which type that identifier is.")] = None,
+    created_from: Annotated[str | None, typer.Option(help="Made at this time or later, in ISO 8601.")] = None,
+    created_before: Annotated[str | None, typer.Option(help="Made before this time, in ISO 8601.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=500)] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
 ) -> None:
-    """List people, oldest first."""
+    """List people, oldest first: all of them, or those that a search finds."""
     with formation_of(config) as formation:
-        page = formation.list_users(limit=limit, cursor=cursor)
+        page = formation.list_users(
+            identifier=identifier,
+            type=type,
+            created_from=created_from,
+            created_before=created_before,
+            limit=limit,
+            cursor=cursor,
+        )
     if json:
         print_json(page)
         return
     columns = ("muxi_user_id", "established", "identifier_count", "merged_users", "created_at")
-    show_rows(page["users"], columns, nothing="There is nobody yet.")
+    show_rows(page["users"], columns, nothing="There is nobody.")
     if page["next_cursor"] is not None:
         typer.echo(f"There are more: --cursor {page['next_cursor']}", err=True)
 

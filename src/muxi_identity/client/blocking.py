@@ -12,12 +12,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
-from muxi_identity.client.lifecycle import ConfigSource
+from muxi_identity.client.lifecycle import EMBEDDED, ConfigSource
 from muxi_identity.client.portal import Portal
+from muxi_identity.client.remote import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.events.callbacks import OnEvent
+from muxi_identity.secret import Secret
 
 T = TypeVar("T")
 
@@ -52,14 +54,34 @@ class BlockingClient(BlockingCalls):
         self,
         config: ConfigSource = None,
         *,
-        actor: str = "embedded",
+        actor: str | None = None,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
+        url: str | None = None,
+        server_url: str | None = None,
+        formation_id: str | None = None,
+        client_key: str | Secret | None = None,
+        admin_key: str | Secret | None = None,
+        user_token: str | Secret | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
     ) -> None:
         self._start(
             AsyncFormationClient(
-                config, actor=actor, responder=responder, memory_ranker=memory_ranker, on_event=on_event
+                config,
+                actor=actor,
+                responder=responder,
+                memory_ranker=memory_ranker,
+                on_event=on_event,
+                url=url,
+                server_url=server_url,
+                formation_id=formation_id,
+                client_key=client_key,
+                admin_key=admin_key,
+                user_token=user_token,
+                timeout=timeout,
+                retries=retries,
             )
         )
 
@@ -74,7 +96,7 @@ class BlockingClient(BlockingCalls):
         cls,
         config: FormationConfig | None = None,
         *,
-        actor: str = "embedded",
+        actor: str = EMBEDDED,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
@@ -117,7 +139,10 @@ class BlockingClient(BlockingCalls):
 
     @property
     def formation_id(self) -> str:
-        """The formation's id.
+        """The formation's id; of a remote one, the ``formation_id`` that the client was given.
+
+        Raises:
+            EmbeddedOnlyError: The client was given an address alone.
 
         >>> formation.formation_id
         'default'
@@ -127,6 +152,9 @@ class BlockingClient(BlockingCalls):
     @property
     def cache_info(self) -> Mapping[str, int]:
         """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held.
+
+        Raises:
+            EmbeddedOnlyError: The formation is behind a server, and the cache with it.
 
         >>> made = formation.resolve_user("alice@email.com", create_user=True)
         >>> formation.cache_info["identifiers"]

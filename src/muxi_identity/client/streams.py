@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from types import TracebackType
 from typing import Any, Self
 
-from muxi_identity.conversation.streaming import TurnStream
+from muxi_identity.client.engine import StreamedTurn
 from muxi_identity.errors import ClientClosedError, InvalidRequestError
 from muxi_identity.models import ChatReply
 
@@ -20,9 +20,9 @@ class AsyncChatStream(AsyncIterator[str]):
     with`` block, call :meth:`aclose`, or drop it. Raises what :meth:`chat` raises, while it is iterated over.
     """
 
-    def __init__(self, begin: Callable[[], Awaitable[TurnStream]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[StreamedTurn]]) -> None:
         self._begin = begin
-        self._turn: TurnStream | None = None
+        self._turn: StreamedTurn | None = None
         self._closed = False
         self._taking = False
 

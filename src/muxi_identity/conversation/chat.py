@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from muxi_identity.arguments import MAX_QUERY, check_audience, check_message, check_session_id
+from muxi_identity.arguments import MAX_QUERY, check_audience, check_message, check_session_id, check_timeout
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
@@ -17,7 +17,7 @@ from muxi_identity.context.redaction import redact
 from muxi_identity.context.sessions.message import Message
 from muxi_identity.context.sessions.rows import new_session_id
 from muxi_identity.conversation.commands import Commands
-from muxi_identity.conversation.deadline import Deadline, check_timeout
+from muxi_identity.conversation.deadline import Deadline
 from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
 from muxi_identity.conversation.streaming import Give, TurnStream

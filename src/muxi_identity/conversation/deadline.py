@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from muxi_identity.errors import InvalidRequestError, ModelTimeoutError
+from muxi_identity.errors import ModelTimeoutError
 
 T = TypeVar("T")
-
-MAX_TIMEOUT = 3600.0  # seconds
-
-
-def check_timeout(timeout: object) -> None:
-    """Check how many seconds a caller gives a turn; None is for whoever gave none.
-
-    Raises:
-        InvalidRequestError: It is no number of seconds from just above 0 to an hour.
-    """
-    if timeout is None:
-        return
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not math.isfinite(timeout) or not 0 < timeout <= MAX_TIMEOUT:  # type: ignore[arg-type, operator]
-        raise InvalidRequestError(f"timeout must be a number of seconds above 0 and at most {MAX_TIMEOUT:.0f}.")
 
 
 class Deadline:

@@ -1,4 +1,4 @@
-"""Users: make, read, list, delete."""
+"""Users: make and read."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, or_, select, tuple_
+from sqlalchemy import func, insert, or_, select
 
 from muxi_identity.errors import UserExistsError, UserNotFoundError
 from muxi_identity.identity.history import Event, record
 from muxi_identity.identity.transaction import Person, Transaction
-from muxi_identity.models import IdentifierRecord, UserPage, UserRecord, iso, iso_or_none
-from muxi_identity.paging import check_limit, read_cursor, write_cursor
+from muxi_identity.models import IdentifierRecord, UserRecord, iso, iso_or_none
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import identifiers, users
 
@@ -64,7 +63,7 @@ def get_user(tx: Transaction, root_pk: int, *, asked_by_merged_id: bool = False)
     Raises:
         UserNotFoundError: It is gone.
     """
-    records = _records(tx, [root_pk])
+    records = user_records(tx, [root_pk])
     if not records:
         raise UserNotFoundError("The user was deleted.")
     found = records[0]
@@ -73,33 +72,8 @@ def get_user(tx: Transaction, root_pk: int, *, asked_by_merged_id: bool = False)
     return found
 
 
-def list_users(tx: Transaction, limit: int, cursor: str | None) -> UserPage:
-    """Return a page of roots, oldest first, after ``cursor``.
-
-    Raises:
-        InvalidRequestError: The limit is out of range or the cursor is none of ours.
-    """
-    check_limit(limit)
-    key = tx.bucket.fingerprint("cursors")
-    page = (
-        select(users.c.pk, users.c.created_at)
-        .where(tx.users_where(users.c.parent_pk.is_(None)))
-        .order_by(users.c.created_at, users.c.pk)
-        .limit(limit + 1)
-    )
-    if cursor is not None:
-        page = page.where(tuple_(users.c.created_at, users.c.pk) > tuple_(*read_cursor(key, "list_users", cursor)))
-    rows = tx.connection.execute(page).all()
-    records = _records(tx, [row.pk for row in rows[:limit]])
-    last = rows[limit - 1] if len(rows) > limit else None
-    return {
-        "users": records,
-        "count": len(records),
-        "next_cursor": None if last is None else write_cursor(key, "list_users", last.created_at, last.pk),
-    }
-
-
-def _records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:
+def user_records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:
+    """Return the records of the people of these roots, in this order, without those that are gone."""
     members = (
         select(users.c.pk, users.c.root_pk, users.c.public_id, users.c.created_at, users.c.established_at)
         .where(tx.users_where(users.c.root_pk.in_(root_pks)))
@@ -125,7 +99,7 @@ def _records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:
     counts = (
         select(users.c.root_pk, func.count())
         .join(identifiers, (identifiers.c.formation_id == users.c.formation_id) & (identifiers.c.user_pk == users.c.pk))
-        .where(tx.users_where(users.c.root_pk.in_(root_pks)), *_live(tx))
+        .where(tx.users_where(users.c.root_pk.in_(root_pks)), *live(tx))
         .group_by(users.c.root_pk)
     )
     for root_pk, number in tx.connection.execute(counts):
@@ -133,7 +107,8 @@ def _records(tx: Transaction, root_pks: Sequence[int]) -> list[UserRecord]:
     return [found[root_pk] for root_pk in root_pks if root_pk in found]
 
 
-def _live(tx: Transaction) -> list[Any]:
+def live(tx: Transaction) -> list[Any]:
+    """Return the conditions under which an identifier counts: linked, and not expired."""
     return [
         identifiers.c.unlinked_at.is_(None),
         or_(identifiers.c.expires_at.is_(None), identifiers.c.expires_at > tx.now),
@@ -145,7 +120,7 @@ def identifiers_of(tx: Transaction, root_pk: int) -> list[IdentifierRecord]:
     statement = (
         select(identifiers)
         .join(users, (users.c.formation_id == identifiers.c.formation_id) & (users.c.pk == identifiers.c.user_pk))
-        .where(tx.users_where(users.c.root_pk == root_pk), *_live(tx))
+        .where(tx.users_where(users.c.root_pk == root_pk), *live(tx))
         .order_by(identifiers.c.linked_at, identifiers.c.pk)
     )
     return [

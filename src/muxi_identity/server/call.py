@@ -27,6 +27,9 @@ CLIENT_KEY = b"x-muxi-client-key"
 USER = b"x-muxi-user-id"
 USER_TYPE = b"x-muxi-user-id-type"
 USER_SCOPE = b"x-muxi-user-id-scope"
+USER_FORM = b"x-muxi-user-id-form"
+SOURCE = b"x-muxi-source"
+REASON = b"x-muxi-reason"
 IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
 ACTOR = b"x-muxi-actor"
 REQUEST_ID = b"x-request-id"
@@ -250,13 +253,31 @@ class Call:
         return await self.user(*others)
 
     def typed(self, given: Given | None) -> Given:
-        """Return ``given`` with the type and scope that the headers name, where it is bare."""
+        """Return ``given`` with the type and scope that the headers name, where it is bare.
+
+        They are a channel's, in which a bare public id is one; with ``X-Muxi-User-ID-Form: pair`` they are the
+        identifier's own.
+        """
         assert given is not None
         kind = self.header(USER_TYPE)
         if kind is None:
             return given
+        if self._headers.get(USER_FORM) == b"pair" and isinstance(given, str):
+            scope = self.header(USER_SCOPE)
+            return (given, kind) if scope is None else {"identifier": given, "type": kind, "scope": scope}
         secret = self.site.config.identity.rules.rule(kind).secret
         return given_by_channel(given, kind, self.header(USER_SCOPE), secret=secret)
+
+    def named(self, user_id: str) -> Given:
+        """Return the user that a path names: it, or for ``me`` whom the header names.
+
+        Raises:
+            InvalidRequestError: The header is missing.
+        """
+        given = self.header(USER) if user_id == "me" else user_id
+        if not given:
+            raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
+        return self.typed(given)
 
     async def _check_bound(self, named: Reference) -> None:
         assert self._bound is not None

@@ -123,6 +123,8 @@ class Routes:
         """Declare the decorated function as an operation. Its docstring is the documentation."""
 
         def declare(endpoint: Endpoint) -> Endpoint:
+            # The second of two equal deletions would find nothing: under a key it is told what the first one did.
+            repeated: Repetition = "harmless" if repetition is None and method == "DELETE" else repetition
             self.operations.append(
                 Operation(
                     method=method,
@@ -133,7 +135,7 @@ class Routes:
                     data=data,
                     status=status,
                     raises=raises,
-                    repetition=repetition,
+                    repetition=repeated,
                     user=user,
                     streams=streams,
                     example=example,

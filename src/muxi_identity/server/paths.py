@@ -11,7 +11,7 @@ from muxi_identity.errors import InvalidRequestError
 
 _NOT_IDENTIFIERS = "unlink|replace|rotate"
 _NOT_CREDENTIALS = "services|rotate"
-_NOT_USERS = "resolve|identifiers|tokens|merge|merges|link-codes|import"
+_NOT_USERS = "resolve|explain|identifiers|tokens|merge|merges|link-codes|import"
 
 
 class Segment(Convertor[str]):

@@ -28,6 +28,8 @@ STATUS: Mapping[type[errors.MuxiError], int] = {
     errors.ClientClosedError: 503,
     # Something that the request needs is not installed or configured here, such as the extra for phone numbers.
     errors.ConfigurationError: 501,
+    errors.ServerUnavailableError: 503,
+    errors.EmbeddedOnlyError: 501,
     errors.InternalError: 500,
     errors.MuxiError: 500,
 }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
+from muxi_identity.client.engine import Engine
 from muxi_identity.client.operations import Given
-from muxi_identity.formation import Formation
 from muxi_identity.identity.running import Caller
 from muxi_identity.models import ResolvedUser
 
@@ -17,15 +18,15 @@ class AsyncCalls(abc.ABC):
         self._actor = actor
 
     @abc.abstractmethod
-    async def _formation(self) -> Formation:
+    async def _formation(self) -> Engine[Any]:
         """Return the formation, opened if need be."""
 
     @abc.abstractmethod
-    def _given(self, value: Given) -> Given:
+    def _given(self, value: Given) -> object:
         """Return an identifier as the parser is to read it: a channel adds its type."""
 
     @abc.abstractmethod
-    def _cached(self, identifier: Given) -> ResolvedUser | None:
+    def _cached(self, identifier: object) -> ResolvedUser | None:
         """Answer from the cache alone, or None. Never blocks; any thread may call it."""
 
     def _caller(self, source: str | None = None, reason: str | None = None) -> Caller:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
-from muxi_identity.client.operations import Given, checked_channel, given_by_channel
-from muxi_identity.formation import Formation
+from muxi_identity.client.engine import Engine
+from muxi_identity.client.operations import Given, checked_channel
 from muxi_identity.models import ResolvedUser
 
 if TYPE_CHECKING:
@@ -25,13 +25,12 @@ class AsyncChannel(AsyncPersonCalls):
         self._client = client
         # A wrong type or scope is told here, not at the first message.
         self._type, self._scope = checked_channel(type, scope)
-        self._secret = client._lifecycle.config.identity.rules.rule(self._type).secret
 
-    async def _formation(self) -> Formation:
+    async def _formation(self) -> Engine[Any]:
         return await self._client._formation()
 
-    def _given(self, value: Given) -> Given:
-        return given_by_channel(value, self._type, self._scope, secret=self._secret)
+    def _given(self, value: Given) -> object:
+        return self._client._lifecycle.in_channel(value, self._type, self._scope)
 
-    def _cached(self, identifier: Given) -> ResolvedUser | None:
+    def _cached(self, identifier: object) -> ResolvedUser | None:
         return self._client._cached(identifier)

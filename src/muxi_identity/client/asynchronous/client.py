@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from muxi_identity.client.asynchronous.channel import AsyncChannel
 from muxi_identity.client.asynchronous.events import AsyncEventCalls
 from muxi_identity.client.asynchronous.export import AsyncExportCalls
 from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
-from muxi_identity.client.lifecycle import ConfigSource, Lifecycle, ephemeral_config, read_config
+from muxi_identity.client.engine import Engine
+from muxi_identity.client.lifecycle import (
+    EMBEDDED,
+    ConfigSource,
+    Lifecycle,
+    RemoteLifecycle,
+    check_embedded,
+    check_remote,
+    ephemeral_config,
+    read_config,
+)
 from muxi_identity.client.operations import Given, checked_flag, checked_mode
+from muxi_identity.client.remote import DEFAULT_RETRIES, DEFAULT_TIMEOUT, read_place
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.conversation.shift import OnRun
 from muxi_identity.events.callbacks import OnEvent
-from muxi_identity.formation import Formation
 from muxi_identity.identity.deciding import OnConflict
+from muxi_identity.identity.listing import UserSearch
 from muxi_identity.models import (
     CredentialRotation,
     CredentialService,
@@ -30,17 +42,27 @@ from muxi_identity.models import (
     UserPage,
     UserRecord,
 )
+from muxi_identity.secret import Secret
 
 
 class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncEventCalls):
-    """One formation, embedded in this process.
+    """One formation, embedded in this process or behind a server.
 
-    ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
-    nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
-    through this client. ``memory_ranker`` ranks what ``search_memories`` finds by meaning, with embeddings of your
-    own. ``on_event`` is told of each identity event and each finished run of a task that this client commits, in their
-    order for each user (a coroutine function is awaited, a plain one called in a thread; what it raises is logged).
-    The formation is opened by the first call.
+    Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,
+    or nothing for the default formation on SQLite. ``responder`` answers chats; ``memory_ranker`` ranks what
+    ``search_memories`` finds by meaning, with embeddings of your own. ``on_event`` is told of each identity event and
+    each finished run of a task that this client commits, in their order for each user (a coroutine function is
+    awaited, a plain one called in a thread; what it raises is logged). The formation is opened by the first call.
+
+    Remote: ``url`` is the formation's own address (``https://muxi.example.com``), or ``server_url`` that of a server
+    of several, where ``formation_id`` says which. ``client_key`` opens what belongs to the one user that a call
+    names, ``admin_key`` everything; a ``user_token`` acts as one identifier. Each attempt at a call may take
+    ``timeout`` seconds, and there are ``retries`` more where the server cannot be reached, is busy or breaks off: a
+    call is done once however often it is sent. Results and errors are the same as embedded; besides, any call may
+    raise ServerUnavailableError, UnauthorizedError, ForbiddenError and RateLimitedError.
+
+    ``actor`` is who the history will name as having done what is done through this client: ``"embedded"``, or what
+    the server knows the caller as, if it is None.
 
     Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
     "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.
@@ -54,22 +76,47 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
         self,
         config: ConfigSource = None,
         *,
-        actor: str = "embedded",
+        actor: str | None = None,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
+        url: str | None = None,
+        server_url: str | None = None,
+        formation_id: str | None = None,
+        client_key: str | Secret | None = None,
+        admin_key: str | Secret | None = None,
+        user_token: str | Secret | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
     ) -> None:
-        super().__init__(actor)
-        self._lifecycle = Lifecycle(
-            read_config(config), responder=responder, memory_ranker=memory_ranker, on_event=on_event
+        super().__init__(EMBEDDED if actor is None else actor)
+        self._lifecycle: Lifecycle | RemoteLifecycle
+        if url is None and server_url is None:
+            check_embedded(formation_id, client_key, admin_key, user_token)
+            self._lifecycle = Lifecycle(
+                read_config(config), responder=responder, memory_ranker=memory_ranker, on_event=on_event
+            )
+            return
+        check_remote(config, responder, memory_ranker, on_event)
+        place = read_place(
+            url=url,
+            server_url=server_url,
+            formation_id=formation_id,
+            client_key=client_key,
+            admin_key=admin_key,
+            user_token=user_token,
+            timeout=timeout,
+            retries=retries,
+            actor=actor,
         )
+        self._lifecycle = RemoteLifecycle(place)
 
     @classmethod
     def ephemeral(
         cls,
         config: FormationConfig | None = None,
         *,
-        actor: str = "embedded",
+        actor: str = EMBEDDED,
         responder: Responder | None = None,
         memory_ranker: MemoryRanker | None = None,
         on_event: OnEvent | None = None,
@@ -108,23 +155,28 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
 
     @property
     def formation_id(self) -> str:
-        """The formation's id.
+        """The formation's id; of a remote one, the ``formation_id`` that the client was given.
+
+        Raises:
+            EmbeddedOnlyError: The client was given an address alone.
 
         >>> formation.formation_id
         'default'
         """
-        return self._lifecycle.config.id
+        return self._lifecycle.formation_id
 
     @property
     def cache_info(self) -> Mapping[str, int]:
         """Counters of the resolution cache: ``hits``, ``misses``, and ``identifiers`` and ``members`` held.
 
+        Raises:
+            EmbeddedOnlyError: The formation is behind a server, and the cache with it.
+
         >>> made = await formation.resolve_user("alice@email.com", create_user=True)
         >>> formation.cache_info["identifiers"]
         1
         """
-        formation = self._lifecycle.open_formation
-        return {} if formation is None else formation.cache.info()
+        return self._lifecycle.cache_info
 
     def channel(self, type: str, *, scope: str | None = None) -> AsyncChannel:
         """Return a view of the formation that types every bare ``user_id``.
@@ -139,10 +191,10 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
         """
         return AsyncChannel(self, type, scope)
 
-    def _given(self, value: Given) -> Given:
+    def _given(self, value: Given) -> object:
         return value
 
-    async def _formation(self) -> Formation:
+    async def _formation(self) -> Engine[Any]:
         return await self._lifecycle.formation()
 
     def _cached(self, identifier: object) -> ResolvedUser | None:
@@ -158,10 +210,7 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
             shown = identifier[0]
         else:
             return None  # 1 and True are one key to a cache, and a dict is none: these are parsed
-        formation = self._lifecycle.open_formation
-        if formation is None:
-            return None
-        user_id = formation.cache.public_id(identifier)
+        user_id = self._lifecycle.cached(identifier)
         if user_id is None:
             return None
         return {"identifier": shown, "muxi_user_id": user_id, "created": False}
@@ -182,21 +231,37 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
         formation = await self._formation()
         return await formation.create_user(user_id, self._caller(source, reason))
 
-    async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> UserPage:
+    async def list_users(
+        self,
+        *,
+        identifier: str | None = None,
+        type: str | None = None,
+        created_from: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> UserPage:
         """Return a page of people, oldest first, ``limit`` (1 to 500) at a time.
 
-        Pass ``next_cursor`` of one page as ``cursor`` for the next: people who come meanwhile neither shift nor
-        repeat it.
+        ``identifier`` is how an identifier of theirs begins and ``type`` of which type it is; secrets are not searched.
+        Times are datetimes or ISO 8601, UTC where they name no zone. Pass ``next_cursor`` of one page as ``cursor`` for
+        the next: people who come meanwhile neither shift nor repeat it.
 
         Raises:
-            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+            InvalidRequestError: The limit is out of range, the cursor is none of ours, a time is none, or the
+                beginning is blank.
+            InvalidIdentifierError: The type cannot be one.
+            TooLargeError: The beginning is longer than any identifier.
 
         >>> made = await formation.create_user("usr_alice")
         >>> [user["muxi_user_id"] for user in (await formation.list_users())["users"]]
         ['usr_alice']
+        >>> (await formation.list_users(identifier="alice@", type="email"))["count"]
+        0
         """
         formation = await self._formation()
-        return await formation.list_users(limit, cursor)
+        search = UserSearch.read(identifier, type, created_from, created_before)
+        return await formation.list_users(search, limit, cursor)
 
     async def delete_user(
         self,

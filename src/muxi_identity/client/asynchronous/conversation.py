@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from muxi_identity.client.asynchronous.base import AsyncCalls
+from muxi_identity.client.engine import StreamedTurn
 from muxi_identity.client.operations import Given
 from muxi_identity.client.streams import AsyncChatStream
-from muxi_identity.conversation.streaming import TurnStream
 from muxi_identity.models import Audience, ChatReply
 
 
@@ -82,7 +82,7 @@ class AsyncConversationCalls(AsyncCalls):
         'Got it: your budget is $5,000.'
         """
 
-        async def begin() -> TurnStream:
+        async def begin() -> StreamedTurn:
             formation = await self._formation()
             return formation.conversation.chat_stream(
                 message,

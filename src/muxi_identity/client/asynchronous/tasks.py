@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from muxi_identity.client.asynchronous.base import AsyncCalls
 from muxi_identity.client.operations import Given
-from muxi_identity.identity.lookup import Reference
 from muxi_identity.models import DeletedTask, TaskPage, TaskRecord, TaskRunPage
 
 
@@ -205,6 +205,6 @@ class AsyncTaskCalls(AsyncCalls):
         formation = await self._formation()
         return await formation.tasks.runs(task_id, await self._whose(user_id), limit=limit, cursor=cursor)
 
-    async def _whose(self, user_id: Given | None) -> Reference | None:
+    async def _whose(self, user_id: Given | None) -> Any:
         formation = await self._formation()
         return None if user_id is None else formation.parse(self._given(user_id))

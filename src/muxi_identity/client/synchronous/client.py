@@ -6,6 +6,7 @@ Made by scripts/generate_sync.py from the module of the same name in client/asyn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from muxi_identity.client.asynchronous.client import AsyncFormationClient
 from muxi_identity.client.blocking import BlockingClient
@@ -29,14 +30,23 @@ from muxi_identity.models import (
 
 
 class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, EventCalls):
-    """One formation, embedded in this process.
+    """One formation, embedded in this process or behind a server.
 
-    ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`, or
-    nothing for the default formation on SQLite. ``actor`` is who the history will name as having done what is done
-    through this client. ``memory_ranker`` ranks what ``search_memories`` finds by meaning, with embeddings of your
-    own. ``on_event`` is told of each identity event and each finished run of a task that this client commits, in their
-    order for each user (a coroutine function is awaited, a plain one called in a thread; what it raises is logged).
-    The formation is opened by the first call.
+    Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,
+    or nothing for the default formation on SQLite. ``responder`` answers chats; ``memory_ranker`` ranks what
+    ``search_memories`` finds by meaning, with embeddings of your own. ``on_event`` is told of each identity event and
+    each finished run of a task that this client commits, in their order for each user (a coroutine function is
+    awaited, a plain one called in a thread; what it raises is logged). The formation is opened by the first call.
+
+    Remote: ``url`` is the formation's own address (``https://muxi.example.com``), or ``server_url`` that of a server
+    of several, where ``formation_id`` says which. ``client_key`` opens what belongs to the one user that a call
+    names, ``admin_key`` everything; a ``user_token`` acts as one identifier. Each attempt at a call may take
+    ``timeout`` seconds, and there are ``retries`` more where the server cannot be reached, is busy or breaks off: a
+    call is done once however often it is sent. Results and errors are the same as embedded; besides, any call may
+    raise ServerUnavailableError, UnauthorizedError, ForbiddenError and RateLimitedError.
+
+    ``actor`` is who the history will name as having done what is done through this client: ``"embedded"``, or what
+    the server knows the caller as, if it is None.
 
     Everywhere an identifier is taken it may be ``"value"``, ``("value", "type")`` or ``{"identifier": "value",
     "type": ..., "scope": ...}``; where a user is named, a public id ``"usr_..."`` as well.
@@ -76,20 +86,44 @@ class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, E
         """
         return self._run(self._async.create_user(user_id, source=source, reason=reason))
 
-    def list_users(self, *, limit: int = 50, cursor: str | None = None) -> UserPage:
+    def list_users(
+        self,
+        *,
+        identifier: str | None = None,
+        type: str | None = None,
+        created_from: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> UserPage:
         """Return a page of people, oldest first, ``limit`` (1 to 500) at a time.
 
-        Pass ``next_cursor`` of one page as ``cursor`` for the next: people who come meanwhile neither shift nor
-        repeat it.
+        ``identifier`` is how an identifier of theirs begins and ``type`` of which type it is; secrets are not searched.
+        Times are datetimes or ISO 8601, UTC where they name no zone. Pass ``next_cursor`` of one page as ``cursor`` for
+        the next: people who come meanwhile neither shift nor repeat it.
 
         Raises:
-            InvalidRequestError: The limit is out of range or the cursor is none of ours.
+            InvalidRequestError: The limit is out of range, the cursor is none of ours, a time is none, or the
+                beginning is blank.
+            InvalidIdentifierError: The type cannot be one.
+            TooLargeError: The beginning is longer than any identifier.
 
         >>> made = formation.create_user("usr_alice")
         >>> [user["muxi_user_id"] for user in formation.list_users()["users"]]
         ['usr_alice']
+        >>> formation.list_users(identifier="alice@", type="email")["count"]
+        0
         """
-        return self._run(self._async.list_users(limit=limit, cursor=cursor))
+        return self._run(
+            self._async.list_users(
+                identifier=identifier,
+                type=type,
+                created_from=created_from,
+                created_before=created_before,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     def delete_user(
         self,

@@ -25,14 +25,20 @@ CredentialValue: TypeAlias = str | Mapping[str, Any] | Secret
 
 
 class Concealed(Secret):
-    """A credential that shows its preview at most. ``problem`` is the error to raise where it cannot be kept."""
+    """A credential that shows its preview at most.
 
-    __slots__ = ("preview", "problem")
+    ``problem`` is the error to raise where it cannot be kept; ``is_object``: it was a JSON object and no text.
+    """
 
-    def __init__(self, value: str, preview: str, problem: InvalidRequestError | None) -> None:
+    __slots__ = ("is_object", "preview", "problem")
+
+    def __init__(
+        self, value: str, preview: str, problem: InvalidRequestError | None, *, is_object: bool = False
+    ) -> None:
         super().__init__(value)
         self.preview = preview
         self.problem = problem
+        self.is_object = is_object
 
 
 def conceal(given: object) -> Concealed:
@@ -60,7 +66,7 @@ def conceal(given: object) -> Concealed:
     if size > MAX_BYTES:
         message = f"credential has {size} bytes; at most {MAX_BYTES} are taken."
         return Concealed("", "", TooLargeError(message, limit=MAX_BYTES))
-    return Concealed(text, preview or _preview(text), None)
+    return Concealed(text, preview or _preview(text), None, is_object=isinstance(given, Mapping))
 
 
 def _refused(message: str) -> Concealed:

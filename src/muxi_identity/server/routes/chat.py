@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from fastapi import Response
-from pydantic import Field
+from pydantic import WithJsonSchema
 
 from muxi_identity.client.operations import Given
 from muxi_identity.errors import (
@@ -57,7 +57,7 @@ class ChatBody(OpenBody):
     session_id: SessionId | None = None
     user_id: AnyIdentifier | None = None
     audience: AudienceName = "private"
-    timeout: Annotated[float | None, Field(gt=0, le=600)] = None
+    timeout: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "exclusiveMinimum": 0})] = None
     stream: Flag = False
 
 

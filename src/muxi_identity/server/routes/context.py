@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypedDict
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from muxi_identity.arguments import MAX_MESSAGES, MAX_SESSION_ID
 from muxi_identity.context.load import MAX_MEMORIES
@@ -29,6 +29,7 @@ from muxi_identity.server.routes.shapes import (
     Json,
     Limit,
     MessageGiven,
+    QueryText,
     SessionId,
     ShortText,
     UserInPath,
@@ -61,6 +62,15 @@ class ContextData(TypedDict):
     messages: list[SessionMessage]
 
 
+class ContextQuery(Body):
+    """What of a person's context is wanted."""
+
+    session_id: SessionId | None = None
+    query: QueryText | None = None
+    audience: AudienceName = "private"
+    memory_limit: Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_MEMORIES})] = 20
+
+
 class TurnBody(Body):
     """What was said and learned in a turn."""
 
@@ -75,8 +85,8 @@ class WorkingBody(Body):
     """Something that goes on. ``ttl``: for how many seconds it matters."""
 
     content: ShortText
-    kind: Literal["fact", "topic", "summary"] = "fact"
-    ttl: Annotated[float | None, Field(gt=0)] = None
+    kind: Annotated[Any, WithJsonSchema({"enum": ["fact", "topic", "summary"]})] = "fact"
+    ttl: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "minimum": 1})] = None
     shareable: Flag = False
 
 
@@ -87,6 +97,21 @@ class WorkingList(TypedDict):
     count: int
 
 
+_CONTEXT: dict[str, Any] = {
+    "muxi_user_id": "usr_1f2e3d4c5b6a79880f1e",
+    "session_id": None,
+    "audience": "private",
+    "synopsis": "Budget: $5,000.",
+    "preferences": {"language": "de"},
+    "memories": [],
+    "working_memory": [],
+    "credentials": [{"service": "github", "name": "default"}],
+    "tasks": [],
+    "session_context": {},
+    "messages": [],
+}
+
+
 @routes.add(
     "GET",
     "/users/{user_id:user}/context",
@@ -94,19 +119,7 @@ class WorkingList(TypedDict):
     data=ContextData,
     user=True,
     raises=(*NAMING, AudienceMismatchError, IdentityChangedError),
-    example={
-        "muxi_user_id": "usr_1f2e3d4c5b6a79880f1e",
-        "session_id": None,
-        "audience": "private",
-        "synopsis": "Budget: $5,000.",
-        "preferences": {"language": "de"},
-        "memories": [],
-        "working_memory": [],
-        "credentials": [{"service": "github", "name": "default"}],
-        "tasks": [],
-        "session_context": {},
-        "messages": [],
-    },
+    example=_CONTEXT,
 )
 async def get_user_context(
     call: Calling,
@@ -122,6 +135,27 @@ async def get_user_context(
     """
     return await call.client.get_user_context(
         await call.user(or_me(user_id)), session_id, query, audience=audience, memory_limit=memory_limit
+    )
+
+
+@routes.add(
+    "POST",
+    "/users/{user_id:user}/context",
+    access=Access.USER,
+    data=ContextData,
+    user=True,
+    raises=(*NAMING, AudienceMismatchError, IdentityChangedError),
+    body={"query": "budget"},
+    example=_CONTEXT,
+)
+async def query_user_context(call: Calling, user_id: UserInPath, body: ContextQuery) -> UserContext:
+    """Bring the same with the query in the body: an address lands in logs, and what a person asked is no address."""
+    return await call.client.get_user_context(
+        await call.user(or_me(user_id)),
+        body.session_id,
+        body.query,
+        audience=body.audience,
+        memory_limit=body.memory_limit,
     )
 
 

@@ -83,7 +83,7 @@ _EXAMPLE = {
     example={"credentials": [_EXAMPLE], "count": 1},
 )
 async def list_credentials(
-    call: Calling, service: Annotated[str | None, Query(max_length=64, description="Of this service alone.")] = None
+    call: Calling, service: Annotated[str | None, Query(description="Of this service alone.")] = None
 ) -> CredentialList:
     """List a person's credentials by preview."""
     found = await call.client.list_credentials(await call.user(), service=service)

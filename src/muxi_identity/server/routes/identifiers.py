@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypedDict
 
 from fastapi import Path
-from pydantic import Field
+from pydantic import WithJsonSchema
 
 from muxi_identity.errors import (
     AmbiguousIdentifierError,
@@ -22,7 +22,7 @@ from muxi_identity.models import IdentifierName, IdentifierRecord, UnlinkResult
 from muxi_identity.refusals import MAX_CHARACTERS
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import AnyIdentifier, Body, Flag, Note
+from muxi_identity.server.routes.shapes import IDENTIFIER_SCHEMA, AnyIdentifier, Body, Flag, Note
 
 routes = Routes("Identifiers", "What a person is known by. All of it takes the admin key.")
 
@@ -59,7 +59,12 @@ class IdentifierList(TypedDict):
 class LinkBody(Body):
     """What to link to whom."""
 
-    identifiers: Annotated[list[AnyIdentifier], Field(min_length=1, max_length=MAX_IDENTIFIERS)]
+    identifiers: Annotated[
+        Any,
+        WithJsonSchema(
+            {"type": "array", "items": IDENTIFIER_SCHEMA, "minItems": 1, "maxItems": MAX_IDENTIFIERS},
+        ),
+    ]
     muxi_user_id: AnyIdentifier | None = None
     on_conflict: Literal["raise", "absorb", "merge"] = "raise"
     verified: Flag = False
@@ -150,7 +155,7 @@ async def get_user_identifiers(call: Calling, identifier: InPath) -> IdentifierL
 
     The path names the user by any of them, or by the public id.
     """
-    record = await call.client.get_user(call.typed(identifier))
+    record = await call.client.get_user(call.named(identifier))
     records: list[IdentifierRecord] = await call.client.get_user_identifiers(record["muxi_user_id"], detailed=True)
     return {"muxi_user_id": record["muxi_user_id"], "identifiers": records, "count": len(records)}
 
@@ -199,5 +204,5 @@ async def unlink_user_identifier(call: Calling, body: UnlinkBody) -> UnlinkResul
     The person's last one is unlinked with `force` alone. A secret that was unlinked is revoked for ever.
     """
     return await call.client.unlink_user_identifier(
-        body.identifier, force=body.force, source=body.source, reason=body.reason
+        call.typed(body.identifier), force=body.force, source=body.source, reason=body.reason
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import WithJsonSchema
 
 from muxi_identity.errors import (
     IdentifierLimitError,
@@ -29,7 +29,7 @@ class CodeBody(OpenBody):
 class RedeemBody(OpenBody):
     """The code as it was typed. ``confirm``: join, and do not just show what would be joined."""
 
-    code: Annotated[str, Field(min_length=1, max_length=64, examples=["ABCD-EFGH"])]
+    code: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["ABCD-EFGH"]})]
     confirm: Flag = False
     user_id: AnyIdentifier | None = None
 

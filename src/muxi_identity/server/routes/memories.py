@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypedDict
 
 from fastapi import Path, Query
+from pydantic import WithJsonSchema
 
 from muxi_identity.errors import IdentityChangedError, MemoryNotFoundError, SecretRefusedError
 from muxi_identity.models import DeletedMemory, MemoryRecord, Synopsis
@@ -23,6 +24,7 @@ from muxi_identity.server.routes.shapes import (
     MemoryValue,
     Name,
     OpenBody,
+    QueryText,
     UserInPath,
     UserInQuery,
     or_me,
@@ -70,6 +72,14 @@ class MemoryBody(OpenBody):
     user_id: AnyIdentifier | None = None
 
 
+class MemoryQuery(Body):
+    """What to find, of which type, and how much of it."""
+
+    query: QueryText
+    type: MemoryType | None = None
+    limit: Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 100})] = 10
+
+
 class MemoryChange(Body):
     """What to change of a memory; what is left out stays."""
 
@@ -109,7 +119,7 @@ async def list_memories(
     call: Calling,
     user_id: UserInQuery = None,
     query: Annotated[str | None, Query(description="Find by these words instead; the best first.")] = None,
-    type: Annotated[str | None, Query(max_length=64, description="Of this type alone.")] = None,
+    type: Annotated[str | None, Query(description="Of this type alone.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> MemoryList:
@@ -151,6 +161,22 @@ async def add_memory(call: Calling, body: MemoryBody) -> Memory:
             shareable=body.shareable,
         )
     )
+
+
+@routes.add(
+    "POST",
+    "/memories/search",
+    access=Access.USER,
+    data=MemoryList,
+    user=True,
+    raises=NAMING,
+    body={"query": "peanuts"},
+    example={"memories": [_MEMORY], "count": 1, "next_cursor": None},
+)
+async def search_memories(call: Calling, body: MemoryQuery) -> MemoryList:
+    """Search what is known of a person, the best first, with the query in the body: an address lands in logs."""
+    found = await call.client.search_memories(await call.user(), body.query, type=body.type, limit=body.limit)
+    return {"memories": [_with_id(each) for each in found], "count": len(found), "next_cursor": None}
 
 
 @routes.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from muxi_identity.errors import (
     IdentifierConflictError,
@@ -22,6 +22,7 @@ from muxi_identity.refusals import MAX_CHARACTERS
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import (
+    IDENTIFIER_SCHEMA,
     NAMING,
     AnyIdentifier,
     Body,
@@ -61,7 +62,12 @@ class UndoBody(Body):
 class SplitBody(Body):
     """Which identifiers leave. ``dry_run``: only say what would go with them."""
 
-    identifiers: Annotated[list[AnyIdentifier], Field(min_length=1, max_length=MAX_IDENTIFIERS)]
+    identifiers: Annotated[
+        Any,
+        WithJsonSchema(
+            {"type": "array", "items": IDENTIFIER_SCHEMA, "minItems": 1, "maxItems": MAX_IDENTIFIERS},
+        ),
+    ]
     dry_run: Flag = False
     source: Note = None
     reason: Note = None
@@ -75,6 +81,13 @@ class ReplaceBody(Body):
     verified: Flag = False
     source: Note = None
     reason: Note = None
+
+
+class ExplainBody(Body):
+    """The two that are asked about."""
+
+    a: AnyIdentifier
+    b: AnyIdentifier
 
 
 class RotateBody(Body):
@@ -162,7 +175,7 @@ async def unmerge_users(
 async def split_user(call: Calling, user_id: UserInPath, body: SplitBody) -> SplitResult:
     """Let identifiers leave for a new user, with all that was recorded through them."""
     return await call.client.split_user(
-        call.typed(user_id), body.identifiers, dry_run=body.dry_run, reason=body.reason, source=body.source
+        call.named(user_id), body.identifiers, dry_run=body.dry_run, reason=body.reason, source=body.source
     )
 
 
@@ -242,7 +255,31 @@ async def rotate_identifier(call: Calling, body: RotateBody) -> ReplaceResult:
 )
 async def get_user_history(call: Calling, user_id: UserInPath, limit: Limit = 50, cursor: Cursor = None) -> HistoryPage:
     """List what was done to the identities of one person, the last first."""
-    return await call.client.get_user_history(call.typed(user_id), limit=limit, cursor=cursor)
+    return await call.client.get_user_history(call.named(user_id), limit=limit, cursor=cursor)
+
+
+_EXPLAINED = {
+    "same": True,
+    "were_same": False,
+    "a": _ALICE,
+    "b": _ALICE,
+    "steps": [],
+    "text": "They are one person.",
+}
+
+
+@routes.add(
+    "POST",
+    "/users/explain",
+    access=Access.ADMIN,
+    data=Explanation,
+    raises=NAMING,
+    body={"a": "alice@email.com", "b": ["U98765ABC", "slack"]},
+    example=_EXPLAINED,
+)
+async def explain_pair(call: Calling, body: ExplainBody) -> Explanation:
+    """Explain the same of two identifiers in the body: an address lands in logs."""
+    return await call.client.explain(body.a, body.b)
 
 
 @routes.add(
@@ -251,7 +288,7 @@ async def get_user_history(call: Calling, user_id: UserInPath, limit: Limit = 50
     access=Access.ADMIN,
     data=Explanation,
     raises=NAMING,
-    example={"same": True, "were_same": False, "a": _ALICE, "b": _ALICE, "steps": [], "text": "They are one person."},
+    example=_EXPLAINED,
 )
 async def explain(
     call: Calling,
@@ -263,4 +300,4 @@ async def explain(
     other_type: Annotated[str | None, Query(max_length=64, description="Its type.", examples=["slack"])] = None,
 ) -> Explanation:
     """Explain why two identifiers mean one person, or why they do not, in dated steps and as a text."""
-    return await call.client.explain(call.typed(user_id), other if other_type is None else (other, other_type))
+    return await call.client.explain(call.named(user_id), other if other_type is None else (other, other_type))

@@ -59,6 +59,8 @@ async def _resolve(call: Call, identifier: Any, create_user: bool) -> ResolvedUs
         identifier = await call.user(identifier)
     elif type(identifier) is list:
         identifier = tuple(identifier)  # the form that the cache knows
+    elif type(identifier) is str:
+        identifier = call.typed(identifier)
     found = await call.client.resolve_user(identifier, create_user=create_user)
     call.shown_user = found["muxi_user_id"]
     return found

@@ -61,20 +61,25 @@ class DeletedJob(TypedDict):
 class JobBody(OpenBody):
     """What to do for whom, and when.
 
-    ``schedule`` is a cron expression for ``recurring``, an ISO 8601 time for ``one_time``, and either for ``prompt``.
+    ``schedule`` is a cron expression for ``recurring``, an ISO 8601 time for ``one_time``, and either for ``prompt``;
+    or ``cron`` or ``at`` says which of both it is, without a type. ``user_id`` may stand in the header instead.
     """
 
-    type: JobType
-    schedule: Schedule
+    type: JobType | None = None
+    schedule: Schedule | None = None
+    cron: Schedule | None = None
+    at: Schedule | None = None
     message: TaskText
-    user_id: AnyIdentifier
+    user_id: AnyIdentifier | None = None
     timezone: Zone = "UTC"
 
 
 class JobChange(OpenBody):
-    """What to change; what is left out stays. ``schedule`` is of the kind that the task has."""
+    """What to change; what is left out stays. ``schedule`` is told for what it is; or pass ``cron`` or ``at``."""
 
     schedule: Schedule | None = None
+    cron: Schedule | None = None
+    at: Schedule | None = None
     message: TaskText | None = None
     timezone: Zone | None = None
 
@@ -133,34 +138,40 @@ async def list_jobs(
 )
 async def create_job(call: Calling, body: JobBody) -> Job:
     """Schedule a task for a person. It follows them through every link and merge."""
-    cron = body.type == "recurring" or (body.type == "prompt" and _is_cron(body.schedule))
-    when: dict[str, Any] = {"cron": body.schedule} if cron else {"at": body.schedule}
+    when: dict[str, Any] = {"cron": body.cron, "at": body.at}
+    if body.schedule is not None:
+        cron = body.type == "recurring" or (body.type in ("prompt", None) and _is_cron(body.schedule))
+        when["cron" if cron else "at"] = body.schedule
     user = await call.user(body.user_id)
     return _job(await call.client.schedule_task(user, body.message, timezone=body.timezone, **when))
 
 
-_ONE: dict[str, Any] = {"access": Access.ADMIN, "data": Job, "example": _JOB}
+_ONE: dict[str, Any] = {"access": Access.ADMIN, "data": Job, "user": True, "example": _JOB}
 
 
-@routes.add("GET", "/scheduler/jobs/{job_id:segment}", raises=(TaskNotFoundError,), **_ONE)
+@routes.add("GET", "/scheduler/jobs/{job_id:segment}", raises=(*NAMING, TaskNotFoundError), **_ONE)
 async def get_job(call: Calling, job_id: JobInPath) -> Job:
     """Read one task."""
-    return _job(await call.client.get_task(job_id))
+    return _job(await call.client.get_task(job_id, await call.user_or_none()))
 
 
 @routes.add(
     "PUT",
     "/scheduler/jobs/{job_id:segment}",
-    raises=(TaskNotFoundError, InvalidScheduleError, SecretRefusedError),
+    raises=(*NAMING, TaskNotFoundError, InvalidScheduleError, SecretRefusedError),
     body={"schedule": "0 8 * * 1"},
     **_ONE,
 )
 async def update_job(call: Calling, job_id: JobInPath, body: JobChange) -> Job:
     """Change when a task runs, or what it says."""
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = {"cron": body.cron, "at": body.at}
     if body.schedule is not None:
         when["cron" if _is_cron(body.schedule) else "at"] = body.schedule
-    return _job(await call.client.update_task(job_id, message=body.message, timezone=body.timezone, **when))
+    return _job(
+        await call.client.update_task(
+            job_id, await call.user_or_none(), message=body.message, timezone=body.timezone, **when
+        )
+    )
 
 
 @routes.add(
@@ -168,33 +179,34 @@ async def update_job(call: Calling, job_id: JobInPath, body: JobChange) -> Job:
     "/scheduler/jobs/{job_id:segment}",
     access=Access.ADMIN,
     data=DeletedJob,
-    raises=(TaskNotFoundError,),
+    user=True,
+    raises=(*NAMING, TaskNotFoundError),
     example={"deleted": True, "id": "task_7c6b5a49382716f5e4d3", "task_id": "task_7c6b5a49382716f5e4d3"},
 )
 async def delete_job(call: Calling, job_id: JobInPath) -> DeletedJob:
     """Delete a task with its runs."""
-    deleted = await call.client.delete_task(job_id)
+    deleted = await call.client.delete_task(job_id, await call.user_or_none())
     return {"deleted": deleted["deleted"], "id": deleted["task_id"], "task_id": deleted["task_id"]}
 
 
 @routes.add(
-    "POST", "/scheduler/jobs/{job_id:segment}/pause", raises=(TaskNotFoundError,), repetition="harmless", **_ONE
+    "POST", "/scheduler/jobs/{job_id:segment}/pause", raises=(*NAMING, TaskNotFoundError), repetition="harmless", **_ONE
 )
 async def pause_job(call: Calling, job_id: JobInPath) -> Job:
     """Let a task rest. A run that is under way ends."""
-    return _job(await call.client.pause_task(job_id))
+    return _job(await call.client.pause_task(job_id, await call.user_or_none()))
 
 
 @routes.add(
     "POST",
     "/scheduler/jobs/{job_id:segment}/resume",
-    raises=(TaskNotFoundError, InvalidScheduleError),
+    raises=(*NAMING, TaskNotFoundError, InvalidScheduleError),
     repetition="harmless",
     **_ONE,
 )
 async def resume_job(call: Calling, job_id: JobInPath) -> Job:
     """Let a task run again, from its next time on."""
-    return _job(await call.client.resume_task(job_id))
+    return _job(await call.client.resume_task(job_id, await call.user_or_none()))
 
 
 @routes.add(
@@ -202,12 +214,13 @@ async def resume_job(call: Calling, job_id: JobInPath) -> Job:
     "/scheduler/jobs/{job_id:segment}/runs",
     access=Access.ADMIN,
     data=TaskRunPage,
-    raises=(TaskNotFoundError,),
+    user=True,
+    raises=(*NAMING, TaskNotFoundError),
     example={"runs": [], "count": 0, "next_cursor": None},
 )
 async def list_job_runs(call: Calling, job_id: JobInPath, limit: Limit = 50, cursor: Cursor = None) -> TaskRunPage:
     """List the runs of a task, newest first."""
-    return await call.client.list_task_runs(job_id, limit=limit, cursor=cursor)
+    return await call.client.list_task_runs(job_id, await call.user_or_none(), limit=limit, cursor=cursor)
 
 
 def _is_cron(schedule: object) -> bool:

@@ -11,6 +11,7 @@ from fastapi import Request, Response
 
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import ClientClosedError, StorageUnavailableError
+from muxi_identity.identity.listing import EVERYBODY
 from muxi_identity.server.call import Access
 from muxi_identity.server.metrics import CONTENT_TYPE
 from muxi_identity.server.operations import Calling, Routes
@@ -79,7 +80,7 @@ async def ready(call: Calling, request: Request) -> Response:
     """
     if request.app.state.served.stopping.is_set():
         raise ClientClosedError("The server is about to stop; ask another one.")
-    await call.site.formation.list_users(1, None)
+    await call.site.formation.list_users(EVERYBODY, 1, None)
     return _json({"status": "ready", "database": "available"})
 
 

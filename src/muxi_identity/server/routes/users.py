@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field
+from fastapi import Query
+from pydantic import Field, WithJsonSchema
 
 from muxi_identity.errors import (
     AmbiguousIdentifierError,
@@ -15,7 +16,8 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.models import DeleteResult, UserArchive, UserPage, UserRecord
-from muxi_identity.server.call import Access
+from muxi_identity.refusals import MAX_CHARACTERS
+from muxi_identity.server.call import REASON, SOURCE, Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Body, Cursor, Limit, Note, UserInPath
 
@@ -43,6 +45,20 @@ _ARCHIVE: dict[str, Any] = {
 }
 
 
+Beginning: TypeAlias = Annotated[
+    str | None,
+    Query(description="How an identifier of theirs begins.", max_length=MAX_CHARACTERS, examples=["alice@"]),
+]
+TypeInQuery: TypeAlias = Annotated[
+    str | None, Query(description="Of which type that identifier is.", max_length=64, examples=["email"])
+]
+TimeInQuery: TypeAlias = Annotated[
+    str | None,
+    Query(description="A time in ISO 8601: made at it or later, or before it.", max_length=64),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
+]
+
+
 class NewUser(Body):
     """A user to be made."""
 
@@ -56,11 +72,27 @@ class NewUser(Body):
     "/users",
     access=Access.ADMIN,
     data=UserPage,
+    raises=(InvalidIdentifierError,),
     example={"users": [_ALICE], "count": 1, "next_cursor": None},
 )
-async def list_users(call: Calling, limit: Limit = 50, cursor: Cursor = None) -> UserPage:
-    """List people, oldest first, a page at a time."""
-    return await call.client.list_users(limit=limit, cursor=cursor)
+async def list_users(
+    call: Calling,
+    identifier: Beginning = None,
+    type: TypeInQuery = None,
+    created_from: TimeInQuery = None,
+    created_before: TimeInQuery = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> UserPage:
+    """List people, oldest first, a page at a time: all of them, or those that a search finds."""
+    return await call.client.list_users(
+        identifier=identifier,
+        type=type,
+        created_from=created_from,
+        created_before=created_before,
+        limit=limit,
+        cursor=cursor,
+    )
 
 
 @routes.add(
@@ -92,7 +124,7 @@ async def get_user(call: Calling, user_id: UserInPath) -> UserRecord:
 
     Asked for by the id of a user who was merged, it is the record of whom they were merged into, and says so.
     """
-    return await call.client.get_user(call.typed(user_id))
+    return await call.client.get_user(call.named(user_id))
 
 
 @routes.add(
@@ -122,7 +154,13 @@ async def delete_user(
 
     Where others were merged into them, `include_merged` must say that all of them go. `dry_run` only says what would.
     """
-    return await call.client.delete_user(call.typed(user_id), include_merged=include_merged, dry_run=dry_run)
+    return await call.client.delete_user(
+        call.named(user_id),
+        include_merged=include_merged,
+        dry_run=dry_run,
+        source=call.header(SOURCE),
+        reason=call.header(REASON),
+    )
 
 
 @routes.add(
@@ -135,4 +173,4 @@ async def delete_user(
 )
 async def export_user(call: Calling, user_id: UserInPath) -> UserArchive:
     """Export everything that is kept of a person, as plain JSON. Keys and credentials are shown by a hint."""
-    return await call.client.export_user(call.typed(user_id))
+    return await call.client.export_user(call.named(user_id))

@@ -105,6 +105,23 @@ identifiers = Table(
     CheckConstraint("scope IS NULL OR type IS NOT NULL", name="ck_identifiers_scope_has_type"),
     CheckConstraint("NOT secret OR value = ''", name="ck_identifiers_secret_not_kept"),
 )
+# Lists of people: oldest first, and by the beginning of an identifier.
+Index(
+    "ix_users_created_at",
+    users.c.formation_id,
+    users.c.created_at,
+    users.c.pk,
+    postgresql_where=users.c.parent_pk.is_(None),
+    sqlite_where=users.c.parent_pk.is_(None),
+)
+Index(
+    "ix_identifiers_value",
+    identifiers.c.formation_id,
+    identifiers.c.value,
+    postgresql_ops={"value": "text_pattern_ops"},
+    postgresql_where=identifiers.c.unlinked_at.is_(None),
+    sqlite_where=identifiers.c.unlinked_at.is_(None),
+)
 
 merges = Table(
     "muxi_merges",
