@@ -318,6 +318,7 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
         "memory.session.idle_timeout": f"{config.session.idle_timeout:.0f}",
         "identity.cache.ttl": f"{config.identity.cache.ttl:.0f}",
         "identity.cache.max_entries": str(config.identity.cache.max_entries),
+        "identity.cache.lease": f"{config.identity.cache.lease:g}",
         "identity.match": config.identity.match,
         "identity.max_identifiers_per_user": str(rules.max_per_user),
         "identity.types.<type>.secret": "false",

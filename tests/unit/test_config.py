@@ -88,7 +88,7 @@ def test_defaults_are_those_of_the_design(load: Load, folder: Path) -> None:
         database=DatabaseConfig("sqlite", path=folder / "muxi.db"),
         source=folder / "formation.yaml",
     )
-    assert config.identity.cache == CacheConfig(ttl=3600.0, max_entries=1_000_000)
+    assert config.identity.cache == CacheConfig(ttl=3600.0, max_entries=1_000_000, lease=2.0)
     assert config.identity.match == "any"
     assert config.identity.rules == IdentifierRules(types=BUILT_IN_TYPES, max_per_user=100)
     assert config.session == SessionConfig(max_messages=50, idle_timeout=86400.0)
@@ -120,7 +120,7 @@ memory:
   working: {ttl: 3600, max_items: 9}
   session: {max_messages: 7, idle_timeout: 1.5}
 identity:
-  cache: {ttl: 60, max_entries: 10}
+  cache: {ttl: 60, max_entries: 10, lease: 0.5}
   match: verified
   max_identifiers_per_user: 5
   types:
@@ -142,7 +142,7 @@ llm:
     assert config.id == "my-assistant.v2_x"
     assert config.database == DatabaseConfig("sqlite", path=folder / "data" / "people.db")
     assert config.session == SessionConfig(max_messages=7, idle_timeout=1.5)
-    assert config.identity.cache == CacheConfig(ttl=60.0, max_entries=10)
+    assert config.identity.cache == CacheConfig(ttl=60.0, max_entries=10, lease=0.5)
     assert isinstance(config.identity.cache.ttl, float)
     assert config.identity.match == "verified"
     rules = config.identity.rules
@@ -251,6 +251,18 @@ def test_both_spellings_of_postgres(provider: str, scheme: str) -> None:
     persistent = {"provider": provider, "connection_string": f" {scheme}://u:p%40@h/d?sslmode=require\n"}
     config = FormationConfig.from_mapping({"memory": {"persistent": persistent}})
     assert config.database == DatabaseConfig("postgres", url=Secret("postgresql://u:p%40@h/d?sslmode=require"))
+
+
+def test_an_address_to_listen_at() -> None:
+    persistent = {
+        "provider": "postgres",
+        "connection_string": "postgres://pooler/d",
+        "listen_connection_string": "postgres://server/d",
+    }
+    config = FormationConfig.from_mapping({"memory": {"persistent": persistent}})
+    assert config.database == DatabaseConfig(
+        "postgres", url=Secret("postgresql://pooler/d"), listen_url=Secret("postgresql://server/d")
+    )
 
 
 # Secrets
@@ -414,6 +426,8 @@ POSTGRES = "expected a PostgreSQL URL, postgresql://user:password@host:5432/data
 NOT_A_URL = "not a valid URL; percent-encode special characters in the user and password"
 NOT_A_FILE = "expected the path of a file; for a throw-away formation use ephemeral()"
 CONNECTION = "memory.persistent.connection_string"
+LISTEN = "memory.persistent.listen_connection_string"
+BOTH = "connection_string: 'postgres://h/d', listen_connection_string"
 
 
 def persistent(provider: str, connection_string: str | None = None) -> str:
@@ -499,6 +513,20 @@ BAD = [
         "expected one of sqlite, postgres, postgresql",
     ),
     ("memory: {persistent: {connection_string: 5}}", CONNECTION, TEXT),
+    *[
+        (f"memory: {{persistent: {{provider: postgres, {BOTH}: {url}}}}}", LISTEN, why)
+        for url, why in (("5", TEXT), ("''", POSTGRES), ("'x.db'", POSTGRES), ("'postgres://h:port/d'", NOT_A_URL))
+    ],
+    (
+        "memory: {persistent: {listen_connection_string: 'postgres://h/d'}}",
+        LISTEN,
+        "is for PostgreSQL; remove the key, or set provider to postgres",
+    ),
+    *[
+        (f"identity: {{cache: {{lease: {value}}}}}", "identity.cache.lease", "expected seconds from 0.1 to 60")
+        for value in ("0.09", "60.5")
+    ],
+    ("identity: {cache: {lease: 0}}", "identity.cache.lease", SECONDS),
     (persistent("postgres"), CONNECTION, POSTGRES),
     *[
         (persistent("postgres", url), CONNECTION, POSTGRES)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from muxi_identity.errors import ConfigurationError, StorageUnavailableError
 from muxi_identity.storage.connections import DRIVER_ERRORS, HeldConnections
 from muxi_identity.storage.database import Database, Work
+from muxi_identity.storage.ears import PostgresEars, refused
 from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade as upgrade_schema
@@ -35,6 +36,7 @@ CONNECT_SECONDS = 10.0
 _WRITERS = 4
 _GATHERERS = 4
 _CONNECTIONS = 5
+_TELL = sa.text("SELECT pg_notify(:channel, :payload)")
 _UNUSABLE = {
     "28": "refused the user or password",
     "3D": "does not have that database",
@@ -49,15 +51,17 @@ class PostgresDatabase(Database):
     """A database reached by ``url`` (``postgresql://user:password@host:port/name``).
 
     Look-ups have a connection of their own, so that they wait neither for a writer nor for a load. Connections are
-    opened when they are first needed, except the first.
+    opened when they are first needed, except the first. ``listen_url`` is the same database, reached without a pooler
+    that would swallow LISTEN.
     """
 
     dialect = "postgresql"
     inline = False
     lock_rows = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, listen_url: str | None = None) -> None:
         self._url = url
+        self._listen_url = listen_url or url
         self._engine: AsyncEngine | None = None
         self._reading = self._hold(1)
         self._writing = self._hold(_WRITERS)
@@ -216,6 +220,20 @@ class PostgresDatabase(Database):
             return await self._writing.fetch(statement, *arguments, repeat=False)
         except DRIVER_ERRORS as error:
             raise translate(error) from None
+
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[str, str], None], lost: Callable[[], None]
+    ) -> PostgresEars:
+        return await PostgresEars.open(self._listen_url, channels, heard, lost, timeout=CONNECT_SECONDS)
+
+    def tell(self, connection: Connection, channel: str, payload: str) -> None:
+        connection.execute(_TELL, {"channel": channel, "payload": payload})
+
+    async def notify(self, channel: str, payload: str) -> None:
+        try:
+            await self.transact(lambda connection: self.tell(connection, channel, payload))
+        except (sa.exc.SQLAlchemyError, RaceLost, *DRIVER_ERRORS) as error:
+            raise refused(error, "notify") from None
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         # One row whatever the number: thousands of rows take longer to be fetched than keys to be drawn.
