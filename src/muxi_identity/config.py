@@ -14,13 +14,15 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.postgres_config import ConnectionLimits, read_limits, read_url
 from muxi_identity.secret import Secret, SecretSources
 from muxi_identity.server_config import ServerConfig, read_server
-from muxi_identity.settings import Section, is_url, read_yaml
+from muxi_identity.settings import Section, read_yaml
 from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
 __all__ = [
     "CacheConfig",
+    "ConnectionLimits",
     "DatabaseConfig",
     "FormationConfig",
     "IdentityConfig",
@@ -58,6 +60,7 @@ class DatabaseConfig:
     path: Path | None = None
     url: Secret | None = None
     ignore_in_git: bool = False
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     listen_url: Secret | None = None
 
 
@@ -176,7 +179,10 @@ class FormationConfig:
         return cls(
             id=formation_id,
             database=_database(
-                memory.section("persistent", "provider", "connection_string", "listen_connection_string"), base
+                memory.section(
+                    "persistent", "provider", "connection_string", "listen_connection_string", "connections"
+                ),
+                base,
             ),
             identity=_identity(
                 top.section("identity", "cache", "match", "max_identifiers_per_user", "types", "refuse")
@@ -241,17 +247,21 @@ def _credential_keys(top: Section, sources: SecretSources) -> tuple[Secret, ...]
 def _database(section: Section, base: Path | None) -> DatabaseConfig:
     key = "connection_string"
     provider = section.choice("provider", "sqlite", "sqlite", "postgres", "postgresql")
+    limits = read_limits(section)
     if provider != "sqlite":
         listen = "listen_connection_string"
         return DatabaseConfig(
             "postgres",
-            url=_postgres_url(section, key),
-            listen_url=_postgres_url(section, listen) if section.has(listen) else None,
+            url=read_url(section, key),
+            limits=limits,
+            listen_url=read_url(section, listen) if section.has(listen) else None,
         )
     if section.has("listen_connection_string"):
         section.fail("listen_connection_string", "is for PostgreSQL; remove the key, or set provider to postgres")
     text = section.text(key, "").strip()
     scheme, separator, rest = text.partition("://")
+    if section.has("connections"):
+        section.fail("connections", "is about connections to PostgreSQL; leave it out for SQLite")
     if scheme in ("postgres", "postgresql") and separator:
         section.fail(key, "names a PostgreSQL database; set memory.persistent.provider to postgres")
     if separator and (scheme != "sqlite" or not rest.startswith("/")):
@@ -267,16 +277,6 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     if home:
         return DatabaseConfig("sqlite", path=Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE)
     return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
-
-
-def _postgres_url(section: Section, key: str) -> Secret:
-    text = section.text(key, "").strip()
-    scheme, separator, rest = text.partition("://")
-    if scheme not in ("postgres", "postgresql") or not separator:
-        section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
-    if not is_url(text):
-        section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
-    return Secret(f"postgresql://{rest}")
 
 
 def _lease(section: Section) -> float:

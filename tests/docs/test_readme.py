@@ -312,6 +312,11 @@ def test_the_defaults_in_the_table_are_the_codes() -> None:
     assert {key: rows[key] for key in rows if key.startswith(("id", "memory", "llm"))} == {
         "id": config.id,
         "memory.persistent.provider": config.database.provider,
+        "memory.persistent.connections.pool_size": str(config.database.limits.pool_size),
+        "memory.persistent.connections.max_waiting": str(config.database.limits.max_waiting),
+        "memory.persistent.connections.wait_timeout": f"{config.database.limits.wait_timeout:.0f}",
+        "memory.persistent.connections.connect_timeout": f"{config.database.limits.connect_timeout:.0f}",
+        "memory.persistent.connections.statement_timeout": f"{config.database.limits.statement_timeout:.0f}",
         "memory.working.ttl": f"{config.working.ttl:.0f}",
         "memory.working.max_items": str(config.working.max_items),
         "memory.session.max_messages": str(config.session.max_messages),

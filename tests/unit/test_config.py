@@ -25,6 +25,7 @@ from muxi_identity.config import (
 )
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.postgres_config import hosts_of
 
 # The snippet of the document's section "Database Requirements", as it stands there.
 DOCUMENT = """\
@@ -745,3 +746,44 @@ def test_a_secret_is_compared_copied_and_hashed_by_value_but_never_pickled() -> 
         pickle.dumps(secret)
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(FormationConfig(database=DatabaseConfig("postgres", url=secret)))
+
+
+MANY = "postgresql://muxi:pass@db1:5432,db2/muxi"
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?target_session_attrs=read-write", "?target_session_attrs=primary&sslmode=allow"]
+)
+def test_several_servers_of_which_one_takes_writes(query: str) -> None:
+    config = FormationConfig.from_mapping(
+        {"memory": {"persistent": {"provider": "postgres", "connection_string": MANY + query}}}
+    )
+    assert config.database.url is not None
+    assert hosts_of(config.database.url.reveal()) == [("db1", 5432), ("db2", None)]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (MANY + "?target_session_attrs=standby", "target_session_attrs=read-write"),
+        ("postgresql://db1,,db2/muxi", "missing between the commas"),
+        ("postgresql://db1,db2:no/muxi", "not a valid URL"),
+    ],
+)
+def test_servers_that_cannot_be_meant(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        FormationConfig.from_mapping({"memory": {"persistent": {"provider": "postgres", "connection_string": url}}})
+
+
+def test_the_hosts_of_a_url() -> None:
+    assert hosts_of("postgresql://u:p@h/db") == []
+    assert hosts_of("postgresql://u:p@[::1]:5433,[fe80::1]/db") == [("::1", 5433), ("fe80::1", None)]
+    assert hosts_of("postgresql://%2Frun%2Fpg,h:1/db") == [("/run/pg", None), ("h", 1)]
+
+
+def test_limits_of_connections() -> None:
+    persistent = {"provider": "postgres", "connection_string": MANY, "connections": {"pool_size": 7, "wait_timeout": 2}}
+    limits = FormationConfig.from_mapping({"memory": {"persistent": persistent}}).database.limits
+    assert (limits.pool_size, limits.wait_timeout, limits.max_waiting) == (7, 2.0, 10_000)
+    with pytest.raises(ConfigurationError, match="leave it out for SQLite"):
+        FormationConfig.from_mapping({"memory": {"persistent": {"connections": {"pool_size": 7}}}})

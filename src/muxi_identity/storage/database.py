@@ -38,6 +38,8 @@ class Database(abc.ABC):
     """Names the database itself, whatever address it was reached by. Known once it is open."""
     inline: bool
     """Whether a look-up is answered in place (:meth:`look_up_now`), without awaiting."""
+    most_waiting = 10_000
+    """How many look-ups may wait for another one to end."""
 
     @abc.abstractmethod
     async def open(self, *, upgrade: bool = True) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import asyncpg
 
 from muxi_identity.errors import StorageUnavailableError
-from muxi_identity.storage.connections import DRIVER_ERRORS
+from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
 from muxi_identity.storage.errors import translate
 
 Heard = Callable[[str, str], None]
@@ -26,15 +26,15 @@ class PostgresEars:
 
     @classmethod
     async def open(
-        cls, url: str, channels: Sequence[str], heard: Heard, lost: Callable[[], None], *, timeout: float
+        cls, connector: Connector, channels: Sequence[str], heard: Heard, lost: Callable[[], None], *, timeout: float
     ) -> PostgresEars:
-        """Connect and listen. ``timeout`` in seconds, for each step.
+        """Connect and listen. ``timeout`` in seconds, for each statement.
 
         Raises:
             StorageUnavailableError: The server cannot be reached, or does not let this user listen.
         """
         try:
-            connection = await asyncpg.connect(url, timeout=timeout, command_timeout=timeout)
+            connection = await connector.connect(command_timeout=timeout)
         except (ValueError, *DRIVER_ERRORS) as error:
             raise refused(error, "listen") from None
         ears = cls(connection)

@@ -26,4 +26,4 @@ def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
         ) from error
     assert config.url is not None
     listen_url = None if config.listen_url is None else config.listen_url.reveal()
-    return PostgresDatabase(config.url.reveal(), listen_url=listen_url)
+    return PostgresDatabase(config.url.reveal(), config.limits, listen_url=listen_url)
