@@ -190,8 +190,7 @@ async def record_turn(call: Calling, user_id: UserInPath, body: TurnBody) -> Rec
         memories=body.memories,
         topics=body.topics,
     )
-    told = {"user_id": recorded["muxi_user_id"], "session_id": recorded["session_id"], "request_id": call.request_id}
-    call.site.bus.publish(recorded["muxi_user_id"], "turn", told)
+    call.site.formation.feed.wake()
     return recorded
 
 
