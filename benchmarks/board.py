@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cache_size, cached, context, http, merging, uncached, writes
+from benchmarks import cache_size, cached, context, http, merging, uncached, workers, writes
 from benchmarks.extent import Extent
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row
@@ -25,6 +25,7 @@ ON_EACH_DATABASE: dict[str, Callable[[Place, int], Awaitable[list[Row]]]] = {
 BY_ITSELF: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {
     "cache-size": cache_size.measure,
     "http": http.measure,
+    "workers": workers.measure,
 }
 """Sets up what it needs itself (a server, processes)."""
 
