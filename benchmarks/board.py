@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cache_size, cached, context, http, merging, remote, uncached, writes
+from benchmarks import cache_size, cached, context, http, merging, remote, uncached, workers, writes
 from benchmarks.extent import Extent
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row
@@ -26,6 +26,7 @@ BY_ITSELF: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {
     "cache-size": cache_size.measure,
     "http": http.measure,
     "remote": remote.measure,
+    "workers": workers.measure,
 }
 """Sets up what it needs itself (a server, processes)."""
 

@@ -12,6 +12,7 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.export.service import Exports
+from muxi_identity.context.feed.service import Feed
 from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
@@ -108,6 +109,7 @@ class Formation:
         self.imports: Imports
         self.link_codes: LinkCodes
         self.events: Deliveries
+        self.feed: Feed
         self.loader: ContextLoader
         self.recorder: Recorder
         self.conversation: Conversation
@@ -181,6 +183,7 @@ class Formation:
         if responder is None:
             responder = self._own_responder = configured_responder(config.model)
         self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
+        self.feed = Feed(access)
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
         self.exports = Exports(access)
@@ -230,6 +233,7 @@ class Formation:
         await self.worker.stop()
         await self.conversation.close()
         await self.events.stop()
+        await self.feed.stop()
         await self._runner.finish()
         if self._callbacks is not None:
             await self._callbacks.stop()
