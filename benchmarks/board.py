@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cache_size, cached, context, http, merging, remote, uncached, workers, writes
+from benchmarks import cache_size, cached, context, growth, http, merging, peer, remote, uncached, workers, writes
 from benchmarks.extent import Extent
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row
@@ -27,20 +27,25 @@ BY_ITSELF: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {
     "http": http.measure,
     "remote": remote.measure,
     "workers": workers.measure,
+    "growth": growth.measure,
 }
 """Sets up what it needs itself (a server, processes)."""
+
+WHEN_ASKED: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {"peer": peer.measure}
+"""Measured only where it is named."""
 
 NAMES = [*BY_ITSELF, *ON_EACH_DATABASE]
 
 
-async def run(databases: list[str], names: list[str], extent: Extent) -> list[Row]:
-    """Measure the paths of these names on these databases."""
+async def run(names: list[str], extent: Extent) -> list[Row]:
+    """Measure the paths of these names."""
     rows: list[Row] = []
-    for name in [name for name in BY_ITSELF if name in names]:
-        rows += await BY_ITSELF[name](extent)
+    for name, measure_it in (BY_ITSELF | WHEN_ASKED).items():
+        if name in names:
+            rows += await measure_it(extent)
     paths = [measure for name, measure in ON_EACH_DATABASE.items() if name in names]
-    for database in databases if paths else []:
-        async with open_place(database, extent.people) as place:
+    for database in extent.databases if paths else []:
+        async with open_place(database, extent.people, durable=not extent.quick) as place:
             for measure in paths:
                 rows += await measure(place, extent.blocks)
     return rows

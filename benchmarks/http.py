@@ -111,7 +111,7 @@ async def serving(folder: Path) -> AsyncIterator[int]:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        await _ready(port)
+        await wait_until_listening(port)
         yield port
     finally:
         if apart:
@@ -121,7 +121,8 @@ async def serving(folder: Path) -> AsyncIterator[int]:
         process.stdout.close()
 
 
-async def _ready(port: int) -> None:
+async def wait_until_listening(port: int) -> None:
+    """Return when connections to ``port`` are accepted."""
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
