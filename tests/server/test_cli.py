@@ -142,7 +142,8 @@ def test_database(muxi: Commands) -> None:
     broken = muxi.json("db", "check", code=1)
     (finding,) = broken["findings"]
     assert (finding["formation_id"], finding["rule"], finding["rows"]) == ("test", "message-owner", 2)
-    assert finding["meaning"] and finding["mend"]
+    assert finding["meaning"]
+    assert finding["mend"]
     told = muxi("db", "check", code=1).stdout
     assert "message-owner" in told
     assert "To mend it: " in told
