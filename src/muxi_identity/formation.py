@@ -207,8 +207,10 @@ class Formation:
         if self.config.secret_key is not None or not isinstance(self.database, SqliteDatabase):
             return
         path = key_file(self.database.path)
+        if path.exists():
+            return
         known = select(formations.c.formation_id).where(formations.c.formation_id == self.config.id)
-        if not path.exists() and await self.database.read(lambda connection: connection.execute(known).scalar()):
+        if await self.database.read(lambda connection: connection.execute(known).scalar()) is not None:
             raise ConfigurationError(
                 f"{path} is missing, with which formation {self.config.id!r} finds its people: put it back from the "
                 "back-up that the database file came from, or set MUXI_SECRET_KEY to what the formation was made with."

@@ -25,7 +25,7 @@ from muxi_identity.storage.backup import copy_database
 from muxi_identity.storage.checks import check
 from muxi_identity.storage.opening import make_database
 from tests.formations import dump
-from tests.operations.processes import SECRET, environment, mapping_of, traffic
+from tests.operations.processes import SECRET, mapping_of, traffic
 from tests.postgres import PostgresCluster
 
 ANNA = ("anna", "slack")
