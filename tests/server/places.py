@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,17 @@ class ServerProcess:
     process: subprocess.Popen[str]
     url: str
     lines: list[str]
+    news: threading.Condition = field(default_factory=threading.Condition)
+
+    def wait_for(self, pattern: str, times: int = 1) -> list[str]:
+        """Wait until as many lines of the log match, and return what their group holds."""
+
+        def found() -> list[str]:
+            return [match[1] for line in list(self.lines) if (match := re.search(pattern, line))]
+
+        with self.news:
+            assert self.news.wait_for(lambda: len(found()) >= times, START_SECONDS), (pattern, self.lines)
+        return found()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Tell it to stop and return its exit code."""
@@ -95,6 +106,17 @@ class ServerProcess:
     def log(self) -> list[dict[str, Any]]:
         """Return what it has logged."""
         return [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+
+
+def write_served(config: FormationConfig, folder: Path, **server: Any) -> tuple[Path, dict[str, str]]:
+    """Write a formation on the database of ``config`` with the keys of these tests; return the environment it needs."""
+    database = config.database
+    where = str(database.path) if database.url is None else database.url.reveal()
+    persistent = {"provider": database.provider, "connection_string": where}
+    keys = {"admin_key": ADMIN_KEY, "client_key": CLIENT_KEY}
+    file = write_formation(folder, config.id, memory={"persistent": persistent}, server={"api_keys": keys, **server})
+    assert config.secret_key is not None
+    return file, {"MUXI_SECRET_KEY": config.secret_key.reveal()}
 
 
 def write_formation(folder: Path, id: str = "test", **sections: Any) -> Path:
@@ -112,11 +134,14 @@ def write_formation(folder: Path, id: str = "test", **sections: Any) -> Path:
 
 @contextlib.contextmanager
 def running(
-    *files: Path, env: Mapping[str, str] | None = None, options: tuple[str, ...] = ()
+    *files: Path,
+    env: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    program: tuple[str, ...] = ("-m", "muxi_identity.cli"),
 ) -> Iterator[ServerProcess]:
     """Start ``muxi serve`` on a free port, and end it afterwards."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "muxi_identity.cli", "serve", *map(str, files), "--port", "0", *options],
+        [sys.executable, *program, "serve", *map(str, files), "--port", "0", *options],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
@@ -129,22 +154,24 @@ def running(
     def read() -> None:
         assert process.stderr is not None
         for line in process.stderr:
-            lines.append(line.rstrip("\n"))
+            with server.news:
+                lines.append(line.rstrip("\n"))
+                server.news.notify_all()
             arrived.put(line)
         arrived.put(None)
 
     reader = threading.Thread(target=read, daemon=True)
+    server = ServerProcess(process, "", lines)
     reader.start()
     try:
-        url = ""
         while True:
             line = arrived.get(timeout=START_SECONDS)
             assert line is not None, f"the server ended: {lines}"
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
-            url = url or (found[0] if found else "")
+            server.url = server.url or (found[0] if found else "")
             if "Application startup complete" in line:
                 break
-        yield ServerProcess(process, url, lines)
+        yield server
     finally:
         if process.poll() is None:
             process.kill()

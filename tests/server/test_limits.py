@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 
 import pytest
 
@@ -46,12 +47,36 @@ def test_a_minutes_worth_at_once_and_then_evenly() -> None:
 
 
 def test_what_is_kept_of_callers_is_bounded() -> None:
-    limiter = RateLimiter(RateLimits(user_token=1), Clock())
-    for number in range(12_000):
+    clock = Clock()
+    limiter = RateLimiter(RateLimits(user_token=2), clock)
+    size = len(limiter._buckets)
+    for number in range(40_000):
         limiter.take(Role.TOKEN, number.to_bytes(4, "big"))
-    assert len(limiter._left) == 10_000
+    assert len(limiter._buckets) == size < 300_000
+    limiter.take(Role.TOKEN, (39_999).to_bytes(4, "big"))
     with pytest.raises(RateLimitedError):
-        limiter.take(Role.TOKEN, (11_999).to_bytes(4, "big"))
+        limiter.take(Role.TOKEN, (39_999).to_bytes(4, "big"))
+
+
+def test_few_callers_never_lose_their_count() -> None:
+    limiter = RateLimiter(RateLimits(user_token=1), Clock())
+    for number in range(300):
+        limiter.take(Role.TOKEN, number.to_bytes(4, "big"))
+    for number in range(300):
+        with pytest.raises(RateLimitedError):
+            limiter.take(Role.TOKEN, number.to_bytes(4, "big"))
+
+
+def test_forks_count_together() -> None:
+    limiter = RateLimiter(RateLimits(client_key=30))
+    context = multiprocessing.get_context("fork")
+    for _ in range(3):
+        process = context.Process(target=lambda: [limiter.take(Role.CLIENT, b"a") for _ in range(10)])
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    with pytest.raises(RateLimitedError):
+        limiter.take(Role.CLIENT, b"a")
 
 
 async def test_too_many_requests(database_config: FormationConfig) -> None:

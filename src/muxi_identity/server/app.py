@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -58,7 +59,7 @@ class Served:
         self._run_tasks = run_tasks
         self.api = _make_api(self)
         direct = {("POST", PREFIX + "/users/resolve"): resolve_directly}
-        self._gate = Gate(self.api, sites, direct)
+        self._gate = Gate(self.api, sites, direct, self.stopping)
 
     @property
     def operations(self) -> list[Operation]:
@@ -116,18 +117,23 @@ def create_app(
     clock: Clock = SYSTEM_CLOCK,
     on_keys: Callable[[MadeKeys], None] | None = None,
     run_tasks: bool = True,
+    numbers: Path | None = None,
 ) -> Served:
     """Return an ASGI application that serves ``formations``, the first of them under ``/v1`` as well.
 
     They are opened when the server starts. Formations in the same database share its connections. ``on_keys`` is told
     in clear, once, the keys that were made for formations that had none; nobody can show them later. With
     ``run_tasks``, scheduled tasks run and webhooks are called in this process, along with whatever other does so.
+    ``numbers`` is a folder of this server's own, where its workers write their numbers down, so that each of them can
+    tell those of all.
+
+    It may be made before a server forks its workers: nothing is opened until a worker starts.
 
     Raises:
         ConfigurationError: There is no formation, or two of them have the same id.
     """
     configs = [formations] if isinstance(formations, FormationConfig) else list(formations)
-    return Served(Sites(configs, responder=responder, clock=clock), on_keys, run_tasks)
+    return Served(Sites(configs, responder=responder, clock=clock, numbers=numbers), on_keys, run_tasks)
 
 
 def _make_api(served: Served) -> FastAPI:

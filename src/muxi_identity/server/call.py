@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import itertools
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -34,12 +35,20 @@ IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
 ACTOR = b"x-muxi-actor"
 REQUEST_ID = b"x-request-id"
 
-# Request ids are no secrets: a process draws one number, and counts.
-_PROCESS = secrets.token_hex(6)
+# Request ids are no secrets: a process draws one number, and counts. A fork draws another.
+_process = secrets.token_hex(6)
 _numbers = itertools.count(1)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_HEADER = MAX_SECRET_BYTES  # bytes: the longest identifier that there is
 _TOKEN = "eyJ"  # noqa: S105 - how the first part of every JWT begins
+
+
+def _after_fork() -> None:
+    global _process
+    _process = secrets.token_hex(6)
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Access(enum.Enum):
@@ -85,7 +94,7 @@ class Call:
         if given is not None and _REQUEST_ID.fullmatch(text := given.decode("latin-1")):
             self.request_id = text
         else:
-            self.request_id = f"req_{_PROCESS}{next(_numbers):08x}"
+            self.request_id = f"req_{_process}{next(_numbers):08x}"
         self.route = ""
         self.status = 0
         self.role: Role | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
@@ -21,17 +22,21 @@ Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
 """Answers a call with the body of a good answer, or with another whole one."""
 _NO_ROUTE = "-"
 _JSON = JSON.encode()
+_CLOSE = (b"connection", b"close")
 
 
 class Gate:
     """An ASGI application around the one that has the routes.
 
     ``direct`` holds calls that are answered here, by method and path: those for which a framework's routing would
-    take longer than the answer.
+    take longer than the answer. Once ``stopping`` is set, each answer asks for its connection to be closed.
     """
 
-    def __init__(self, app: ASGIApp, sites: Sites, direct: Mapping[tuple[str, str], Direct]) -> None:
+    def __init__(
+        self, app: ASGIApp, sites: Sites, direct: Mapping[tuple[str, str], Direct], stopping: asyncio.Event
+    ) -> None:
         self._app = app
+        self._stopping = stopping
         self._sites = sites
         self._direct = direct
 
@@ -56,6 +61,8 @@ class Gate:
                     (b"x-request-id", call.request_id.encode()),
                     *allow_origin(call.site.config.server.cors_origins, origin),
                 ]
+                if self._stopping.is_set():
+                    message["headers"].append(_CLOSE)
             await send(message)
 
         try:
@@ -76,6 +83,8 @@ class Gate:
                         (b"content-length", b"%d" % len(told)),
                         (b"x-request-id", call.request_id.encode()),
                     ]
+                    if self._stopping.is_set():
+                        head.append(_CLOSE)
                     await send({"type": "http.response.start", "status": 200, "headers": head})
                     await send({"type": "http.response.body", "body": told})
             else:

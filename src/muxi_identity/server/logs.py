@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import msgspec
 
 ACCESS = "muxi_identity.server.access"
+_PAGE = 4_096
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -89,9 +90,18 @@ class AccessLog:
     def flush(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
-        if self._stream is not None and waiting:
-            self._stream.write(b"\n".join([*waiting, b""]).decode("utf-8", "replace"))
-            self._stream.flush()
+        if self._stream is None or not waiting:
+            return
+        # Workers write to the same pipe, which keeps apart what is written at once and fits in a page.
+        page: list[bytes] = []
+        size = 0
+        for line in [*waiting, b""]:
+            if page and (not line or size + len(line) >= _PAGE):
+                self._stream.write(b"\n".join([*page, b""]).decode("utf-8", "replace"))
+                self._stream.flush()
+                page, size = [], 0
+            page.append(line)
+            size += len(line) + 1
 
 
 access_log = AccessLog()

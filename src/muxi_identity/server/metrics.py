@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from muxi_identity.formation import Formation
+from muxi_identity.server.shared_numbers import SharedNumbers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_WRITE_SECONDS = 1.0
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -27,17 +31,19 @@ class Metrics(Collector):
     """Counts what one formation is asked. Formations see nothing of each other's numbers.
 
     All of it happens on one event loop: plain numbers, read when somebody asks, are a fifth of the cost of the
-    client library's own, which lock for each.
+    client library's own, which lock for each. Of several workers, each writes them into ``folder``, and tells those of
+    all.
     """
 
-    def __init__(self, formation: Formation) -> None:
+    def __init__(self, formation: Formation, folder: Path | None = None) -> None:
         self.streams = 0
         """Event streams that are open now."""
         self._formation = formation
         self._answered: dict[tuple[str, str, int], int] = {}
         self._times: dict[tuple[str, str], _Times] = {}
         self._registry = CollectorRegistry()
-        self._registry.register(self)
+        self._shared = None if folder is None else SharedNumbers(folder / formation.config.id)
+        self._registry.register(self if self._shared is None else self._shared)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer."""
@@ -50,11 +56,27 @@ class Metrics(Collector):
         times.counts[bisect_left(_BUCKETS, seconds)] += 1
 
     def text(self) -> bytes:
-        """Return all numbers in Prometheus's text format."""
+        """Return all numbers in Prometheus's text format; those of other workers are up to a second old."""
+        if self._shared is not None:
+            self._shared.write(self.collect())
         return generate_latest(self._registry)
 
+    async def write(self) -> None:
+        """Write the numbers down for the other workers once a second, for ever. Alone there is nobody to read them."""
+        while self._shared is not None:
+            await asyncio.sleep(_WRITE_SECONDS)
+            self._shared.write(self.collect())
+
+    def close(self) -> None:
+        """Write down the last numbers, of which none is of anything that is open."""
+        if self._shared is not None:
+            self.streams = 0
+            self._shared.write(self.collect())
+            self._shared.close()
+            self._shared = None
+
     def collect(self) -> Iterator[Metric]:
-        """Yield all numbers as they are now."""
+        """Yield this worker's numbers as they are now."""
         answered = CounterMetricFamily("muxi_requests", "Requests answered.", labels=["method", "route", "status"])
         for (method, route, status), number in self._answered.items():
             answered.add_metric([method, route, str(status)], number)

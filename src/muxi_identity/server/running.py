@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -13,6 +14,7 @@ import uvicorn
 from muxi_identity.server.app import Served
 
 GRACE_SECONDS = 30
+_LINGER_SECONDS = 0.2
 
 
 class FormationServer(uvicorn.Server):
@@ -35,8 +37,15 @@ class FormationServer(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let streams without an end of their own end, take nothing new, and wait for the rest."""
+        """Let streams without an end of their own end, take nothing new, and wait for the rest.
+
+        From here on each answer tells its client to close the connection, so that few are closed unasked; and what was
+        just accepted is still read.
+        """
         self._app.stopping.set()
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LINGER_SECONDS)
         await super().shutdown(sockets)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.client.served import ServedFormation
@@ -43,8 +44,10 @@ class Site:
         *,
         responder: Responder | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        numbers: Path | None = None,
     ) -> None:
         self.config = config
+        self._numbers = numbers
         self._served = ServedFormation(config, databases, responder=responder, clock=clock)
         self.limiter = RateLimiter(config.server.rate_limits)
         self.bus = Bus()
@@ -62,7 +65,8 @@ class Site:
         self.keys, made = await ring_of(self.formation, self.config.server)
         self.tokens = Tokens(self.formation)
         self.once = Once(self.formation)
-        self.metrics = Metrics(self.formation)
+        self.metrics = Metrics(self.formation, self._numbers)
+        self._workers.append(asyncio.create_task(self.metrics.write()))
         return made
 
     def start_workers(self) -> None:
@@ -79,6 +83,8 @@ class Site:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._workers:
+            self.metrics.close()
         await self._served.close()
 
     def client(self, actor: str) -> AsyncFormationClient:
@@ -100,6 +106,7 @@ class Sites:
         *,
         responder: Responder | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        numbers: Path | None = None,
     ) -> None:
         if not configs:
             raise ConfigurationError("A server needs a formation to serve.")
@@ -110,7 +117,7 @@ class Sites:
                 raise ConfigurationError(
                     f"Two formations of this server have the id {config.id!r}; give one of them another id."
                 )
-            self._by_id[config.id] = Site(config, self._databases, responder=responder, clock=clock)
+            self._by_id[config.id] = Site(config, self._databases, responder=responder, clock=clock, numbers=numbers)
         self.first = next(iter(self._by_id.values()))
 
     def __iter__(self) -> Iterator[Site]:
