@@ -255,8 +255,8 @@ class Loose:
         return self.loop.run_until_complete(asynchronously())
 
 
-async def furnish(config: FormationConfig, time: Time) -> None:
-    """Leave a row of every kind."""
+async def use_everything(config: FormationConfig, time: Time) -> None:
+    """Leave a row of every kind that clients write."""
     async with client_of(config, time) as client:
         for name in "abcdefg":
             await client.create_user(f"usr_{name}")
@@ -282,6 +282,11 @@ async def furnish(config: FormationConfig, time: Time) -> None:
         await client.create_link_code(D1)
         with pytest.raises(LinkCodeError):
             await client.redeem_link_code("AAAA-AAAA", ("A1", "slack"), confirm=True)
+
+
+async def furnish(config: FormationConfig, time: Time) -> None:
+    """Leave a row of every kind."""
+    await use_everything(config, time)
     database = make_database(config.database)
     await database.open()
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,10 +17,11 @@ from muxi_identity.context.inspection import inspect_formation
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.identity.keys import key_file
 from muxi_identity.storage import migrate
+from muxi_identity.storage.backup import copy_database, copy_private
 from muxi_identity.storage.checks import BROKEN, NOTICE, Finding, check
 from muxi_identity.storage.opening import make_database
 
-app = typer.Typer(no_args_is_help=True, help="The database: bring its schema up to date, check what is in it.")
+app = typer.Typer(no_args_is_help=True, help="The database: bring its schema up to date, back it up, check it.")
 
 _BEHIND = Finding(
     None,
@@ -47,6 +49,38 @@ def upgrade(config: ConfigOption = None, json: JsonOption = False) -> None:
         print_json({"revision": revision, "newest": migrate.newest()})
     else:
         console.print(f"The schema is at revision {revision}.")
+
+
+@app.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="The copy to be made; muxi.key is put beside it, as FILE with .key.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    with_key: Annotated[bool, typer.Option(help="Copy the key too; without it the copy opens for nobody.")] = True,
+) -> None:
+    """Copy a SQLite database, whole and as of one moment, while it is in use.
+
+    On PostgreSQL use pg_dump or pg_basebackup.
+    """
+    with ending_well():
+        loaded = load(config)
+        if loaded.database.path is None:
+            raise ConfigurationError(
+                "This is for SQLite; a PostgreSQL database is backed up by pg_dump or pg_basebackup."
+            )
+        copy_database(loaded.database.path, file)
+        key = key_file(loaded.database.path)
+        copied = with_key and loaded.secret_key is None and key.is_file()
+        if copied:
+            copy_private(key, key_file(file))
+    if json:
+        print_json({"file": str(file), "key": str(key_file(file)) if copied else None})
+        return
+    console.print(f"{escape(str(file))} is written.", soft_wrap=True)
+    console.print(
+        f"Its key is {escape(str(key_file(file)))}." if copied else "Back up its key too: without it nobody is found.",
+        soft_wrap=True,
+    )
 
 
 @app.command("check")
@@ -104,6 +138,8 @@ async def _look(config: FormationConfig) -> tuple[str | None, list[Finding]]:
             revision, now = migrate.current(connection), time.time_ns() // 1000
             if migrate.is_behind(revision):
                 return revision, [_BEHIND]  # its tables are not those that the rules speak of
+            if revision is not None and revision != migrate.newest():
+                migrate.check_serves(revision)
             found, secret = check(connection, now), _secret(config)
             if secret is None:
                 found.append(_NO_KEY._replace(formation_id=config.id))
