@@ -216,6 +216,7 @@ def _launch(binaries: Path, account: pwd.struct_passwd | None, settings: dict[st
         "shared_buffers": "128MB",
         "fsync": "off",
         "full_page_writes": "off",
+        "track_commit_timestamp": "on",  # what was committed when: tests/hunts compare it with what was answered
     }
     options = [f"--{name}={value}" for name, value in (throw_away | settings).items()]
     keeper = subprocess.Popen(

@@ -143,7 +143,8 @@ class Proxy:
         try:
             if self._refusing:
                 return
-            with contextlib.suppress(OSError):
+            # Cancelled at the end: the server of asyncio would report it as a failure.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
                 there, back = await asyncio.open_connection(*self._target)
                 connection.add(back)
                 await asyncio.gather(connection.pump(reader, back), connection.pump(there, writer))

@@ -1,6 +1,7 @@
 """One person, many identifiers, one memory: the multi-identity user layer for AI assistants."""
 
 from muxi_identity.client.asynchronous import AsyncChannel, AsyncFormationClient
+from muxi_identity.client.exports import AsyncUserExport, UserExport
 from muxi_identity.client.streams import AsyncChatStream, ChatStream
 from muxi_identity.client.synchronous import Channel, FormationClient
 from muxi_identity.config import FormationConfig
@@ -78,6 +79,9 @@ from muxi_identity.models import (
     IdentifierHint,
     IdentifierName,
     IdentifierRecord,
+    ImportNote,
+    ImportProgress,
+    ImportReport,
     KeyedValue,
     LinkCode,
     LinkRedemption,
@@ -87,9 +91,12 @@ from muxi_identity.models import (
     MergePreview,
     MergeResult,
     PassedLimit,
+    PersonPage,
+    PersonRow,
     PersonSummary,
     PreferenceRecord,
     RecordedTurn,
+    RefusedRow,
     ReplaceResult,
     ResolvedUser,
     RestoreResult,
@@ -124,6 +131,7 @@ __all__ = [
     "AsyncChannel",
     "AsyncChatStream",
     "AsyncFormationClient",
+    "AsyncUserExport",
     "AudienceMismatchError",
     "Channel",
     "ChatReply",
@@ -164,6 +172,9 @@ __all__ = [
     "IdentifierNotFoundError",
     "IdentifierRecord",
     "IdentityChangedError",
+    "ImportNote",
+    "ImportProgress",
+    "ImportReport",
     "InternalError",
     "InvalidIdentifierError",
     "InvalidRequestError",
@@ -192,11 +203,14 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "PassedLimit",
+    "PersonPage",
+    "PersonRow",
     "PersonSummary",
     "PreferenceNotFoundError",
     "PreferenceRecord",
     "RateLimitedError",
     "RecordedTurn",
+    "RefusedRow",
     "ReplaceResult",
     "RequestInProgressError",
     "ResolvedUser",
@@ -231,6 +245,7 @@ __all__ = [
     "UserArchive",
     "UserContext",
     "UserExistsError",
+    "UserExport",
     "UserNotFoundError",
     "UserPage",
     "UserRecord",

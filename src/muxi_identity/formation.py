@@ -50,6 +50,7 @@ from muxi_identity.identity.running import SYSTEM_CLOCK, Caller, Clock, Runner
 from muxi_identity.identity.subscriptions import Subscriptions
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.identity.unlinking import unlink
+from muxi_identity.importing.service import Imports
 from muxi_identity.models import (
     DeleteResult,
     EventPayload,
@@ -105,6 +106,7 @@ class Formation:
         self.tasks: Tasks
         self.synopses: Synopses
         self.exports: Exports
+        self.imports: Imports
         self.link_codes: LinkCodes
         self.events: Deliveries
         self.feed: Feed
@@ -187,6 +189,7 @@ class Formation:
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
         self.exports = Exports(access)
+        self.imports = Imports(self._runner, self._associator)
         self.link_codes = LinkCodes(self._runner, self._resolver)
         self.events = Deliveries(self._runner, config.webhooks)
         self.conversation = Conversation(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from muxi_identity.client.exports import AsyncUserExport
 from muxi_identity.client.operations import checked_channel, checked_flag, checked_mode, given_by_channel
 from muxi_identity.client.streams import AsyncChatStream
 from muxi_identity.context.credentials.concealed import conceal
 from muxi_identity.formation import Formation
 from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.running import Caller
+from muxi_identity.importing.importer import Listeners
+from muxi_identity.importing.rows import Options
 
 CALLER = Caller("embedded", "set_preference")
 
@@ -283,6 +286,25 @@ class EngineCalls:
 
     async def export_user(self, user_id: Any) -> Any:
         return await self._f.exports.export(self._who(user_id))
+
+    async def import_users(
+        self, people: Any, *, on_conflict: Any = "raise", verified: Any = False, create_users: Any = False,
+        scoped: Any = True, format: Any = None, ignore_columns: Any = (), dry_run: Any = False, import_id: Any = None,
+        on_refused: Any = None, **notes: Any,
+    ) -> Any:  # fmt: skip
+        options = Options(
+            checked_mode(on_conflict),
+            checked_flag("verified", verified),
+            checked_flag("create_users", create_users),
+            checked_flag("scoped", scoped),
+        )
+        return await self._f.imports.run(
+            people, options, format=format, ignore_columns=ignore_columns, import_id=import_id, dry_run=dry_run,
+            listeners=Listeners(on_refused=on_refused), caller=by(**{"source": "import_users", **notes}),
+        )  # fmt: skip
+
+    def export_users(self) -> AsyncUserExport:
+        return AsyncUserExport(lambda cursor: self._f.imports.page(500, cursor))
 
     async def create_link_code(self, user_id: Any) -> Any:
         return await self._f.link_codes.create(self._who(user_id), by("link_code"))

@@ -74,6 +74,8 @@ class Calls:
         async def run(*arguments: Any, **named: Any) -> Any:
             self._note(name, None)
             try:
+                if name == "export_users":
+                    return await self._all(call)
                 if name == "chat_stream":
                     return await self._stream(call, *arguments, **named)
                 if self.party.endswith("sync"):
@@ -92,6 +94,11 @@ class Calls:
         else:
             text = "".join([piece async for piece in stream])
         return [text, stream.reply]
+
+    async def _all(self, call: Callable[..., Any]) -> Any:
+        if self.party.endswith("sync"):
+            return await asyncio.to_thread(lambda: list(call()))
+        return [row async for row in call()]
 
 
 def type_name(error: BaseException) -> str:

@@ -814,6 +814,42 @@ async def exporting(c: Calls) -> Any:
 
 
 @scenario
+async def imports(c: Calls) -> Any:
+    await c.create_user("usr_alice")
+    await c.associate_user_identifiers([ALICE], "usr_alice")
+    await c.associate_user_identifiers([("key_imports_0123456789abcdef", "api_key")], "usr_alice")
+    rows = [
+        {"identifiers": [ALICE, SLACK], "verified": True},
+        {"identifiers": ["bob@email.com", {"identifier": "B", "type": "github", "metadata": {"a": 1}}]},
+        {"identifiers": ["undefined"]},
+        {"identifiers": [ALICE, "bob@email.com"]},
+        {"identifiers": [CHAT], "user_id": "usr_carol", "external_id": 7},
+        {"identifiers": [(f"n{number}", "github") for number in range(9)]},
+        {"nobody": True},
+        {"id": "U5", "team_id": "T1", "profile": {"email": "eve@email.com"}},
+        {"id": "U6", "is_bot": True, "profile": {}},
+    ]
+    page = {"ok": True, "members": rows[-2:]}
+    told: list[Any] = []
+    return [
+        await c.import_users(rows, dry_run=True),
+        await c.import_users(rows, import_id="one", on_refused=lambda each: told.append(each["line"])),
+        sorted(told),
+        await c.import_users(rows, import_id="one"),
+        await c.import_users(rows, import_id="two", on_conflict="merge", create_users=True, verified=True),
+        await c.import_users(page, import_id="three", scoped=False),
+        await outcome(c.import_users(rows[:-1], import_id="one")),
+        await outcome(c.import_users(rows, import_id="one", verified=True)),
+        await outcome(c.import_users(rows, import_id="not an id!")),
+        await outcome(c.import_users(rows, on_conflict="win")),
+        await outcome(c.import_users(rows, verified="yes")),
+        await outcome(c.import_users(17)),
+        await outcome(c.import_users("/nowhere/people.csv")),
+        await c.export_users(),
+    ]
+
+
+@scenario
 async def link_codes(c: Calls) -> Any:
     number = await two_of_a_kind(c)
     await linked(c)

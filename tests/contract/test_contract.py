@@ -37,6 +37,7 @@ ELSEWHERE = {
 }
 # A race, a broken installation or a full disk: other tests bring these about, in every kind of client.
 NOT_HERE = {"IdentityChangedError", "ConfigurationError", "StorageUnavailableError", "MuxiError"}
+NOT_HERE |= {"RequestInProgressError"}
 # Only a task that has run is finished, and those of a served formation run on the server.
 NOT_OF = {"pause_task": {"InvalidScheduleError"}, "resume_task": {"InvalidScheduleError"}}
 

@@ -16,6 +16,7 @@ PUBLIC = [
     "AsyncChannel",
     "AsyncChatStream",
     "AsyncFormationClient",
+    "AsyncUserExport",
     "AudienceMismatchError",
     "Channel",
     "ChatReply",
@@ -56,6 +57,9 @@ PUBLIC = [
     "IdentifierNotFoundError",
     "IdentifierRecord",
     "IdentityChangedError",
+    "ImportNote",
+    "ImportProgress",
+    "ImportReport",
     "InternalError",
     "InvalidIdentifierError",
     "InvalidRequestError",
@@ -84,11 +88,14 @@ PUBLIC = [
     "NotFoundError",
     "OutcomeUnknownError",
     "PassedLimit",
+    "PersonPage",
+    "PersonRow",
     "PersonSummary",
     "PreferenceNotFoundError",
     "PreferenceRecord",
     "RateLimitedError",
     "RecordedTurn",
+    "RefusedRow",
     "ReplaceResult",
     "RequestInProgressError",
     "ResolvedUser",
@@ -123,6 +130,7 @@ PUBLIC = [
     "UserArchive",
     "UserContext",
     "UserExistsError",
+    "UserExport",
     "UserNotFoundError",
     "UserPage",
     "UserRecord",
@@ -154,6 +162,7 @@ CLIENT = [
     "ephemeral",
     "explain",
     "export_user",
+    "export_users",
     "find_user",
     "formation_id",
     "get_credential",
@@ -170,6 +179,7 @@ CLIENT = [
     "get_user_history",
     "get_user_identifiers",
     "get_working_memory",
+    "import_users",
     "list_credential_services",
     "list_credentials",
     "list_dead_events",
@@ -304,7 +314,7 @@ def test_both_clients_are_made_alike(blocking: type, awaited: type) -> None:
 
 
 def test_what_blocks_is_no_coroutine_and_the_other_way_round() -> None:
-    at_once = {"channel", "chat_stream", "ephemeral", "cache_info", "formation_id"}
+    at_once = {"channel", "chat_stream", "export_users", "ephemeral", "cache_info", "formation_id"}
     for blocking, awaited in PAIRS:
         for name in set(public(blocking)) - at_once:
             assert not inspect.iscoroutinefunction(getattr(blocking, name)), name

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from muxi_identity import ConfigurationError, FormationConfig
 from muxi_identity.events.signing import signed_headers
 from muxi_identity.identity.history import Event, told_as
-from muxi_identity.models import EVENT_TYPES, TASK_RUN_FINISH
+from muxi_identity.models import EVENT_TYPES, IMPORT_FINISH, TASK_RUN_FINISH
 
 KEY = "whsec_" + base64.b64encode(b"k" * 32).decode()
 GOOD: dict[str, Any] = {"url": "https://hooks.example.com/secret-path?token=x", "secret": KEY}
@@ -111,5 +111,5 @@ def test_their_library_takes_ours_and_nothing_that_was_changed() -> None:
 
 
 def test_every_event_of_the_history_has_its_name() -> None:
-    assert {told_as(event) for event in Event} | {TASK_RUN_FINISH} == set(EVENT_TYPES)
+    assert {told_as(event) for event in Event} | {TASK_RUN_FINISH, IMPORT_FINISH} == set(EVENT_TYPES)
     assert len(set(EVENT_TYPES)) == len(EVENT_TYPES)

@@ -17,6 +17,9 @@ from muxi_identity.conversation.shift import OnRun
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.running import Caller
+from muxi_identity.importing.importer import Listeners
+from muxi_identity.importing.reading import Format
+from muxi_identity.importing.rows import Options
 from muxi_identity.models import (
     Audience,
     ChatReply,
@@ -33,12 +36,14 @@ from muxi_identity.models import (
     Explanation,
     HistoryPage,
     IdentifierRecord,
+    ImportReport,
     LinkCode,
     LinkRedemption,
     LinkResult,
     MemoryPage,
     MemoryRecord,
     MergeResult,
+    PersonPage,
     PreferenceRecord,
     RecordedTurn,
     ReplaceResult,
@@ -223,6 +228,24 @@ class ExportEngine(Protocol[R_contra]):
     async def export(self, reference: R_contra) -> UserArchive: ...
 
 
+class ImportEngine(Protocol):
+    """Everybody at once."""
+
+    async def run(
+        self,
+        source: Any,
+        options: Options,
+        *,
+        format: Format | None,
+        ignore_columns: Sequence[str],
+        import_id: str | None,
+        dry_run: bool,
+        listeners: Listeners,
+        caller: Caller,
+    ) -> ImportReport: ...
+    async def page(self, limit: int, cursor: str | None) -> PersonPage: ...
+
+
 class EventEngine(Protocol):
     """Events, and what webhooks did not take."""
 
@@ -341,6 +364,8 @@ class Engine(Protocol[R]):
     def link_codes(self) -> LinkCodeEngine[R]: ...
     @property
     def exports(self) -> ExportEngine[R]: ...
+    @property
+    def imports(self) -> ImportEngine: ...
     @property
     def events(self) -> EventEngine: ...
     @property

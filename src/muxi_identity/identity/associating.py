@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from muxi_identity.arguments import is_storable
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identifiers import Identifier, IdentifierRules, hint, parse_identifier, parse_reference
-from muxi_identity.identity.deciding import ANONYMOUS, OnConflict
+from muxi_identity.identity.deciding import ANONYMOUS, Item, OnConflict
 from muxi_identity.identity.idempotency import MAX_KEY, earlier_answer, fingerprint, keep_answer
 from muxi_identity.identity.linking import Linked, distinct_items, link
 from muxi_identity.identity.lookup import Reference
@@ -18,7 +18,7 @@ from muxi_identity.identity.slots import new_identifier
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import LinkResult
 from muxi_identity.storage.errors import RaceLost
-from muxi_identity.storage.rows import NewIdentifier, NewPerson
+from muxi_identity.storage.rows import NewPerson
 
 MAX_IDENTIFIERS = 1_000  # in one call
 
@@ -52,7 +52,7 @@ class Associator:
         identifiers = parse_identifiers(given, self._runner.rules)
         user = None if user_id is None else parse_reference(user_id, self._runner.rules)
         if idempotency_key is None:
-            target = await self._target(user)
+            target = await self.target(user)
             linked = await self._link_unknown(identifiers, target, verified, caller)
             if linked is None:
                 linked = await self._runner.change(
@@ -67,7 +67,13 @@ class Associator:
                 self._runner.cache.forget(each.fold)  # it may have written in bare, when nobody knew it for a secret
         return _link_result(identifiers, linked)
 
-    async def _target(self, user: Reference | None) -> str | None:
+    async def target(self, user: Reference | None) -> str | None:
+        """Return the public id of the member that new rows of ``user`` go under.
+
+        Raises:
+            UserNotFoundError: It is an identifier that nobody has.
+            AmbiguousIdentifierError: It is untyped, and several people have it.
+        """
         if isinstance(user, Identifier):
             # New rows go under the member that the identifier belongs to, so that an unmerge leaves them with it.
             hit = await self._resolver.existing(user)
@@ -84,18 +90,14 @@ class Associator:
         if self._runner.tells_of_newcomers:
             return None
         change = self._runner.change_by(caller)
-        items = distinct_items(identifiers, [self._runner.bucket(identifier.fold) for identifier in identifiers])
-        if len({item.bucket for item in items}) != len(items) or any(
-            item.identifier.type == ANONYMOUS for item in items
-        ):
+        buckets = [self._runner.bucket(identifier.fold) for identifier in identifiers]
+        items = plain_items(identifiers, buckets, self._runner.rules)
+        if items is None:
             return None
         new = [new_identifier(item.identifier, item.bucket, change.at, verified) for item in items]
         linked = Linked(target or new_public_id(), new=[item.position for item in items])
         person = NewPerson(linked.user_id, established=True, identifiers=new)
-        limit, held = self._runner.rules.max_per_user, _count_types(new)
-        caps = {kind: self._runner.rules.rule(kind).max_per_user for kind in held}
-        if sum(held.values()) > limit or any(cap is not None and held[kind] > cap for kind, cap in caps.items()):
-            return None  # too many, unless the person has them already
+        limit, held, caps = self._runner.rules.max_per_user, *_count_types(items, self._runner.rules)
         try:
             if target is None:
                 created = await self._runner.database.create_person(self._runner.formation_id, person, change)
@@ -127,7 +129,7 @@ class Associator:
             done = await self._runner.read(lambda tx: earlier_answer(tx, key, request))
             if done is not None:
                 return done
-        target = await self._target(user)
+        target = await self.target(user)
 
         def work(tx: Transaction) -> Linked:
             linked = earlier_answer(tx, key, request)
@@ -139,11 +141,32 @@ class Associator:
         return await self._runner.change(work, caller)
 
 
-def _count_types(new: Sequence[NewIdentifier]) -> dict[str | None, int]:
+def plain_items(
+    identifiers: Sequence[Identifier], buckets: Sequence[bytes], rules: IdentifierRules
+) -> list[Item] | None:
+    """Return what a new person with these identifiers has, if nobody has any of them; ``buckets`` are theirs.
+
+    None where linking them takes the ordinary way, whoever has them: two that are spelt alike, anonymous ones, and
+    too many (unless the person has them already).
+    """
+    items = distinct_items(identifiers, buckets)
+    if len({item.bucket for item in items}) != len(items) or any(item.identifier.type == ANONYMOUS for item in items):
+        return None
+    held, caps = _count_types(items, rules)
+    if len(items) > rules.max_per_user or any(cap is not None and held[kind] > cap for kind, cap in caps.items()):
+        return None
+    return items
+
+
+def _count_types(
+    items: Sequence[Item], rules: IdentifierRules
+) -> tuple[dict[str | None, int], dict[str | None, int | None]]:
+    """Return how many there are of each type, and how many a person may have of it."""
     held: dict[str | None, int] = {}
-    for row in new:
-        held[row.type] = held.get(row.type, 0) + 1
-    return held
+    for item in items:
+        kind = item.identifier.type
+        held[kind] = held.get(kind, 0) + 1
+    return held, {kind: rules.rule(kind).max_per_user for kind in held}
 
 
 def parse_identifiers(given: object, rules: IdentifierRules) -> list[Identifier]:

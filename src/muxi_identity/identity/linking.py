@@ -182,6 +182,21 @@ def _gains_type(item: Item) -> bool:
     return item.rows[0].type is None and item.identifier.type is not None
 
 
+def _gains_expiry(item: Item) -> bool:
+    expires_at = item.identifier.expires_at
+    return expires_at is not None and microseconds(expires_at) != item.rows[0].expires_at
+
+
+def _gains_proof(item: Item, verified: bool) -> bool:
+    return (verified or item.identifier.verified) and item.rows[0].verified_at is None
+
+
+def adds_nothing(item: Item, verified: bool) -> bool:
+    """Tell whether a link surely adds nothing to a known identifier: then :func:`refresh` would do nothing."""
+    gains = _gains_type(item) or _gains_expiry(item) or _gains_proof(item, verified)
+    return not gains and item.identifier.metadata is None
+
+
 def refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bool:
     """Give a known identifier what the link adds: a type, proof, another expiry. Tell whether there was anything."""
     row, new = item.rows[0], item.identifier
@@ -193,14 +208,14 @@ def refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bo
         if new.secret:
             values["spelling"] = new.spelling  # the hint: what was kept in clear as an ordinary identifier goes
             tx.erased = True
-    if new.expires_at is not None and microseconds(new.expires_at) != row.expires_at:
+    if _gains_expiry(item):
         values["expires_at"] = new_identifier(new, row.bucket, tx.now, verified).expires_at
     if new.metadata is not None:
         metadata = json.dumps(new.metadata, sort_keys=True)
         kept = select(table.c.metadata).where(table.c.formation_id == tx.formation_id, table.c.pk == row.pk)
         if metadata != tx.connection.execute(kept).scalar():
             values["metadata"] = metadata
-    if (verified or new.verified) and row.verified_at is None:
+    if _gains_proof(item, verified):
         values["verified_at"] = tx.now
         values["source"] = func.coalesce(tx.change.source, table.c.source)
     if not values:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, insert, select
 
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.models import TASK_RUN_FINISH, EventPayload, iso
+from muxi_identity.models import IMPORT_FINISH, TASK_RUN_FINISH, EventPayload, iso
 from muxi_identity.storage.tables import outbox, users
 
 
@@ -47,6 +48,20 @@ def announce_task_run(tx: Transaction, member_pk: int, *, task_id: str, run_id: 
     ).scalar()
     if user_id is not None:
         announce(tx, TASK_RUN_FINISH, user_id, task_id=task_id, run_id=run_id, status=status)
+
+
+def announce_import(tx: Transaction, import_id: str, counts: Mapping[str, int]) -> None:
+    """Announce that an import has finished. What it made and linked is not told one by one."""
+    if not tx.subscriptions.want(IMPORT_FINISH):
+        return
+    tx.outgoing.append(
+        {
+            "id": f"evt_{secrets.token_hex(10)}",
+            "type": IMPORT_FINISH,
+            "timestamp": iso(tx.now),
+            "data": {"formation_id": tx.formation_id, "import_id": import_id, **counts},
+        }
+    )
 
 
 def write_outgoing(tx: Transaction) -> None:
@@ -87,7 +102,8 @@ def write_outgoing(tx: Transaction) -> None:
 
 
 def _users(payload: EventPayload) -> tuple[Any, Any]:
-    return payload["data"]["muxi_user_id"], payload["data"].get("other_user_id")
+    data = payload["data"]
+    return data.get("muxi_user_id") or data["import_id"], data.get("other_user_id")
 
 
 def _lock_key(name: str) -> int:

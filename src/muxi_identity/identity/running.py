@@ -81,7 +81,7 @@ class Runner:
         self.subscriptions = subscriptions
         # The statements that make a user or a link in one round trip write no outbox.
         self.tells_of_newcomers = subscriptions.want(told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
-        self._match = match
+        self.match = match
         self._committed = committed
 
     async def finish(self) -> None:
@@ -94,23 +94,23 @@ class Runner:
         change = Change("", None, None, self.clock.now())
         return await self.database.read(lambda connection: work(self._transaction(connection, change)))
 
-    async def change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+    async def change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Run ``work`` in a writing transaction, again where it met another one.
 
-        It runs to its end even if the caller is cancelled: a commit that nobody waits for must still be followed by
-        the lowering of its fence.
+        ``at`` (microseconds) is the time that it goes by, else now. It runs to its end even if the caller is
+        cancelled: a commit that nobody waits for must still be followed by the lowering of its fence.
 
         Raises:
             IdentityChangedError: It met others again and again, or a write went through a stale mapping.
         """
         try:
-            return await self.guarded_change(work, caller)
+            return await self.guarded_change(work, caller, at=at)
         except GuardRefused:
             raise identity_changed() from None
 
-    async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller) -> T:
+    async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Do as :meth:`change`, letting GuardRefused through to whoever can start again."""
-        return await self._to_the_end(self._attempts(work, self.change_by(caller)))
+        return await self._to_the_end(self._attempts(work, self.change_by(caller, at)))
 
     async def _attempts(self, work: Callable[[Transaction], T], change: Change) -> T:
         for attempt in range(ATTEMPTS):
@@ -177,16 +177,16 @@ class Runner:
             fence=Fence(self.cache) if fence is None else fence,
             bucket=self.bucket,
             rules=self.rules,
-            match=self._match,
+            match=self.match,
             subscriptions=self.subscriptions,
         )
 
-    def change_by(self, caller: Caller) -> Change:
-        """Return what the history will record of a change that begins now.
+    def change_by(self, caller: Caller, at: int | None = None) -> Change:
+        """Return what the history will record of a change that begins now, or ``at``.
 
         Raises:
             InvalidRequestError: The caller's actor, source or reason is no text, or too long.
         """
         for name, text in zip(Caller._fields, caller, strict=True):
             check_note(name, text)
-        return Change(caller.actor, caller.source, caller.reason, self.clock.now())
+        return Change(caller.actor, caller.source, caller.reason, self.clock.now() if at is None else at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +20,21 @@ class Subscriptions:
 
     webhooks: Sequence[Subscription] = ()
     heard: bool = False
+    silent: frozenset[str] = frozenset()
+    """Types that nobody is told of."""
 
     def want(self, *types: str) -> bool:
         """Tell whether anybody wants one of these types."""
-        return self.heard or any(not each.types.isdisjoint(types) for each in self.webhooks)
+        told = set(types) - self.silent
+        return bool(told) and (self.heard or any(not each.types.isdisjoint(told) for each in self.webhooks))
+
+    def without(self, *types: str) -> Subscriptions:
+        """Return the same, told nothing of these types."""
+        return replace(self, silent=self.silent.union(types))
 
     def endpoints(self, type: str) -> list[str]:
         """Return the webhooks that want this type."""
-        return [each.endpoint for each in self.webhooks if type in each.types]
+        return [each.endpoint for each in self.webhooks if type in each.types and type not in self.silent]
 
 
 NOBODY = Subscriptions()

@@ -35,6 +35,7 @@ from muxi_identity.models.context import (
 )
 from muxi_identity.models.events import (
     EVENT_TYPES,
+    IMPORT_FINISH,
     TASK_RUN_FINISH,
     DeadEvent,
     DeadEventPage,
@@ -52,6 +53,14 @@ from muxi_identity.models.identity import (
     UnlinkResult,
     UserPage,
     UserRecord,
+)
+from muxi_identity.models.importing import (
+    ImportNote,
+    ImportProgress,
+    ImportReport,
+    PersonPage,
+    PersonRow,
+    RefusedRow,
 )
 from muxi_identity.models.operations import (
     EqualKey,
@@ -74,6 +83,7 @@ from muxi_identity.models.times import iso, iso_or_none, microseconds
 
 __all__ = [
     "EVENT_TYPES",
+    "IMPORT_FINISH",
     "TASK_RUN_FINISH",
     "Audience",
     "ChatReply",
@@ -98,6 +108,9 @@ __all__ = [
     "IdentifierHint",
     "IdentifierName",
     "IdentifierRecord",
+    "ImportNote",
+    "ImportProgress",
+    "ImportReport",
     "KeyedValue",
     "LinkCode",
     "LinkRedemption",
@@ -107,9 +120,12 @@ __all__ = [
     "MergePreview",
     "MergeResult",
     "PassedLimit",
+    "PersonPage",
+    "PersonRow",
     "PersonSummary",
     "PreferenceRecord",
     "RecordedTurn",
+    "RefusedRow",
     "ReplaceResult",
     "ResolvedUser",
     "RestoreResult",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypedDict
 
 TASK_RUN_FINISH: Final = "task_run.finish"
+IMPORT_FINISH: Final = "import.finish"
 EVENT_TYPES: Final = (
     "user.create",
     "user.delete",
@@ -17,16 +18,19 @@ EVENT_TYPES: Final = (
     "identifier.move",
     "identifier.replace",
     TASK_RUN_FINISH,
+    IMPORT_FINISH,
 )
-"""Every type of event: those of the history under their names there, with a full stop, and finished runs of tasks."""
+"""Every type of event: those of the history under their names there, with a full stop, finished runs of tasks, and
+finished imports."""
 
 
 class EventPayload(TypedDict):
     """One event, as webhooks and callbacks get it.
 
-    ``id`` is the same however often it is delivered. ``data`` always holds ``formation_id`` and ``muxi_user_id``; what
-    else depends on the type: ``other_user_id`` and ``merge_id`` of a merge, ``task_id``, ``run_id`` and ``status`` of
-    a run. Ids alone, never an identifier, a name or a text that somebody wrote.
+    ``id`` is the same however often it is delivered. ``data`` always holds ``formation_id`` and, but for a finished
+    import, ``muxi_user_id``; what else depends on the type: ``other_user_id`` and ``merge_id`` of a merge, ``task_id``,
+    ``run_id`` and ``status`` of a run, ``import_id`` and the counts of an import. Ids and numbers alone, never an
+    identifier, a name or a text that somebody wrote.
     """
 
     id: str
@@ -46,8 +50,8 @@ class DeliveryReport(TypedDict):
 class DeadEvent(TypedDict):
     """An event that a webhook did not take in all its attempts.
 
-    ``webhook`` is the webhook's scheme and host, None where it is not configured any more. ``error`` says why the last
-    attempt failed.
+    ``muxi_user_id`` is, of a finished import, the import's id. ``webhook`` is the webhook's scheme and host, None where
+    it is not configured any more. ``error`` says why the last attempt failed.
     """
 
     event_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -201,7 +202,13 @@ def extra_of(operation: Operation) -> dict[str, Any]:
         )
     if parameters:
         extra["parameters"] = parameters
-    if operation.body is not None:
+    if operation.takes_rows:
+        rows = {"schema": {"type": "string"}, "example": json.dumps(operation.body)}
+        extra["requestBody"] = {
+            "description": "JSON lines, CSV, or pages of Slack's `users.list`; of whatever media type, packed or not.",
+            "content": {"text/plain": rows, "application/octet-stream": {"schema": {"type": "string"}}},
+        }
+    elif operation.body is not None:
         extra["requestBody"] = {"content": {"application/json": {"example": operation.body}}}
     return extra
 

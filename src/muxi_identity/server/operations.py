@@ -44,7 +44,8 @@ class Operation:
     """One route.
 
     ``data`` is the type of what it answers, None where it answers no envelope; ``example`` an answer of it, ``body``
-    a request, ``media`` the type of what is no envelope. ``user``: it is about one user, whom header or token may name.
+    a request, ``media`` the type of what is no envelope. ``takes_rows``: the endpoint
+    reads its body as it comes. ``user``: it is about one user, whom header or token may name.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Operation:
     example: Any
     body: Any
     media: str | None
+    takes_rows: bool
 
     @property
     def template(self) -> str:
@@ -119,6 +121,7 @@ class Routes:
         example: Any = None,
         body: Any = None,
         media: str | None = None,
+        takes_rows: bool = False,
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare the decorated function as an operation. Its docstring is the documentation."""
 
@@ -141,6 +144,7 @@ class Routes:
                     example=example,
                     body=body,
                     media=media,
+                    takes_rows=takes_rows,
                 )
             )
             return endpoint

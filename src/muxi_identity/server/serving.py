@@ -168,6 +168,8 @@ def _handler(
             call.authenticate(operation.access)
             if call.role is not None:
                 call.site.limiter.take(call.role, call.caller)
+            if operation.takes_rows:
+                return await inner(request)
             declared = request.headers.get("content-length")
             if operation.user:
                 call.check_names()

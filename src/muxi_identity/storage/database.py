@@ -11,7 +11,7 @@ import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
@@ -132,6 +132,26 @@ class Database(abc.ABC):
     @abc.abstractmethod
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         """Draw ``number`` keys that no row of the formation ever had."""
+
+    @abc.abstractmethod
+    def read_buckets(self, connection: Connection, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        """Return every row of ``buckets``, tombstones too, as the transaction of ``connection`` sees them.
+
+        For thousands of them at once. The transaction has read or written something before.
+        """
+
+    @abc.abstractmethod
+    def insert_rows(
+        self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert thousands of rows in the transaction of ``connection``: by COPY where the database has it.
+
+        The transaction has read or written something before.
+        """
+
+    async def analyze(self, tables: Sequence[Table]) -> None:
+        """Let the database count what lies in ``tables``, where it plans by such counts."""
+        return
 
     def new_positions(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         """Draw ``number`` places in the outbox, each after every one that was drawn before, by whatever connection."""

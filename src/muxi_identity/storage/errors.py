@@ -26,6 +26,7 @@ _SQLITE_UNIQUE = {
     "muxi_idempotency.formation_id, muxi_idempotency.key": "pk_idempotency",
     "muxi_formations.formation_id": "pk_formations",
     "muxi_synopses.formation_id, muxi_synopses.user_pk": "uq_synopses_user",
+    "muxi_imports.formation_id, muxi_imports.import_id": "pk_imports",
     "muxi_link_codes.formation_id, muxi_link_codes.code_hash": "uq_link_codes_hash",
     "muxi_link_codes.formation_id, muxi_link_codes.user_pk, muxi_link_codes.identifier_pk": "uq_link_codes_identifier",
     "muxi_link_attempts.formation_id, muxi_link_attempts.identifier_pk": "pk_link_attempts",
@@ -35,6 +36,7 @@ _SQLITE_UNIQUE = {
 # the transaction is run again from its beginning.
 _RACES = {
     "pk_formations",
+    "pk_imports",
     "uq_identifiers_bucket_slot",
     "pk_idempotency",
     "uq_synopses_user",

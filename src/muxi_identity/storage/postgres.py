@@ -26,6 +26,7 @@ from muxi_identity.storage.statements import (
     FIND_OR_CREATE,
     LOOK_UP_MANY,
     LOOK_UP_ONE,
+    READ_BUCKETS,
 )
 
 T = TypeVar("T")
@@ -216,10 +217,26 @@ class PostgresDatabase(Database):
             raise translate(error) from None
 
     def new_keys(self, connection: Connection, formation_id: str, number: int) -> list[int]:
+        # One row whatever the number: thousands of rows take longer to be fetched than keys to be drawn.
         drawn = connection.execute(
-            sa.text("SELECT nextval('muxi_keys') FROM generate_series(1, :number)"), {"number": number}
+            sa.text("SELECT array_agg(nextval('muxi_keys')) FROM generate_series(1, :number)"), {"number": number}
         )
-        return list(drawn.scalars())
+        return list(drawn.scalar_one() or ())
+
+    def read_buckets(self, connection: Connection, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        rows = _driver(connection).run_async(lambda driver: driver.fetch(READ_BUCKETS, formation_id, buckets))
+        return [BucketRow._make(row) for row in rows]
+
+    def insert_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        _driver(connection).run_async(
+            lambda driver: driver.copy_records_to_table(table.name, columns=columns, records=rows)
+        )
+
+    async def analyze(self, tables: Sequence[sa.Table]) -> None:
+        names = ", ".join(table.name for table in tables)
+        await self._run(lambda connection: connection.execute(sa.text(f"ANALYZE {names}")), "READ COMMITTED")
 
     def new_positions(self, connection: Connection, formation_id: str, number: int) -> list[int]:
         drawn = connection.execute(
@@ -243,6 +260,11 @@ def _columns(formation_id: str, person: NewPerson, change: Change) -> list[Any]:
     )
     arrays = [[column(row) for row in new] for column in columns]
     return [formation_id, *arrays, change.actor, change.source, change.reason, change.at, person.public_id]
+
+
+def _driver(connection: Connection) -> Any:
+    """Return what reaches the driver's own connection, in the transaction of ``connection``."""
+    return connection.connection.dbapi_connection
 
 
 def _name_database(connection: Connection) -> tuple[object, object]:

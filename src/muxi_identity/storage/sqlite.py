@@ -24,7 +24,7 @@ from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.sqlite_writes import extend_person, insert_person
-from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE
+from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE, READ_BUCKET_SQLITE
 from muxi_identity.storage.tables import formations
 from muxi_identity.storage.worker import Worker
 
@@ -174,9 +174,7 @@ class SqliteDatabase(Database):
 
     async def gather(self, gathering: Gathering, parameters: Mapping[str, Any]) -> Found:
         def work(connection: Connection) -> Found:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)
-            return gathering.read_from(driver, parameters)
+            return gathering.read_from(_driver(connection), parameters)
 
         return await self.read(work)
 
@@ -307,6 +305,17 @@ class SqliteDatabase(Database):
         ).scalar_one()
         return list(range(end - number, end))
 
+    def read_buckets(self, connection: Connection, formation_id: str, buckets: Sequence[bytes]) -> list[BucketRow]:
+        read = _driver(connection).execute
+        return [BucketRow._make(row) for bucket in buckets for row in read(READ_BUCKET_SQLITE, (formation_id, bucket))]
+
+    def insert_rows(
+        self, connection: Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        names, values = ", ".join(columns), ", ".join("?" * len(columns))
+        # Names of our own tables; whoever calls has none from anywhere else.
+        _driver(connection).executemany(f"INSERT INTO {table.name} ({names}) VALUES ({values})", rows)  # noqa: S608
+
 
 _alive: weakref.WeakSet[SqliteDatabase] = weakref.WeakSet()
 _forking = threading.Lock()
@@ -358,6 +367,12 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 (no secret)
         else:
             return
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def _nothing() -> None:

@@ -13,6 +13,10 @@ SELECT i.bucket, i.pk, i.user_pk, i.type, i.scope, i.value, i.spelling, i.secret
 _ROWS = f"""{_EVERY_ROW} AND (i.unlinked_at IS NULL OR i.secret)
  ORDER BY i.bucket, i.slot"""
 
+# Tombstones too: a bucket that was ever used is no free one.
+READ_BUCKET_SQLITE = f"{_EVERY_ROW} ORDER BY i.slot".format(first="?1", bucket="i.bucket = ?2")
+READ_BUCKETS = f"{_EVERY_ROW} ORDER BY i.bucket, i.slot".format(first="$1", bucket="i.bucket = ANY ($2::bytea[])")
+
 LOOK_UP_ONE_SQLITE = _ROWS.format(first="?1", bucket="i.bucket = ?2")
 LOOK_UP_ONE = _ROWS.format(first="$1", bucket="i.bucket = $2")
 LOOK_UP_MANY = _ROWS.format(first="$1", bucket="i.bucket = ANY ($2::bytea[])")

@@ -10,6 +10,7 @@ from typing import Any, Self
 from muxi_identity.client.asynchronous.channel import AsyncChannel
 from muxi_identity.client.asynchronous.events import AsyncEventCalls
 from muxi_identity.client.asynchronous.export import AsyncExportCalls
+from muxi_identity.client.asynchronous.importing import AsyncImportCalls
 from muxi_identity.client.asynchronous.operators import AsyncOperatorCalls
 from muxi_identity.client.asynchronous.person import AsyncPersonCalls
 from muxi_identity.client.engine import Engine
@@ -45,7 +46,7 @@ from muxi_identity.models import (
 from muxi_identity.secret import Secret
 
 
-class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncEventCalls):
+class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCalls, AsyncImportCalls, AsyncEventCalls):
     """One formation, embedded in this process or behind a server.
 
     Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from muxi_identity.client.remote.conversation import RemoteConversation, RemoteLoader, RemoteRecorder
 from muxi_identity.client.remote.credentials import RemoteCredentials
 from muxi_identity.client.remote.curating import RemoteCurator, RemoteEvents, RemoteExports, RemoteLinkCodes
+from muxi_identity.client.remote.importing import RemoteImports
 from muxi_identity.client.remote.memories import (
     RemoteMemories,
     RemotePreferences,
@@ -38,6 +39,7 @@ class RemoteFormation(People):
         self.curator = RemoteCurator(transport)
         self.link_codes = RemoteLinkCodes(transport)
         self.exports = RemoteExports(transport)
+        self.imports = RemoteImports(transport)
         self.events = RemoteEvents(transport)
         self.synopses = RemoteSynopses(transport)
         self.loader = RemoteLoader(transport)

@@ -8,6 +8,7 @@ import json
 import random
 import secrets
 import ssl
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
@@ -162,6 +163,35 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.place.timeout, sock_read=silence),
         )
 
+    async def upload(self, ask: Ask, body: AsyncIterator[bytes], columns: Sequence[str], kind: type[T]) -> T:
+        """Make a call whose body comes in pieces, once: what was sent cannot be sent again from here.
+
+        However long it takes; ``columns`` are sent as ``ignore_columns``.
+
+        Raises:
+            MuxiError: What the server told of.
+            ServerUnavailableError: No answer of a formation server came.
+        """
+        headers = self.headers(ask)
+        address = self.address(ask).extend_query([("ignore_columns", column) for column in columns])
+        failed: list[MuxiError] = []
+        try:
+            async with self._session.request(
+                ask.method,
+                address,
+                headers={**headers.content, "Content-Type": "application/octet-stream"},
+                data=_noting(body, failed),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.place.timeout),
+            ) as response:
+                outcome = self._judge(ask, response, await read(response), kind)
+        except (aiohttp.ClientError, OSError, ssl.SSLError, EOFError) as failure:
+            raise (failed or [self.unavailable(describe(failure))])[0] from None
+        if outcome.error is not None:
+            raise outcome.error
+        answer: T = outcome.answer
+        return answer
+
     def _judge(self, ask: Ask, response: aiohttp.ClientResponse, content: bytes, kind: Any) -> Outcome:
         if 200 <= response.status < 300:
             try:
@@ -224,6 +254,16 @@ class Transport:
         query = {name: str(value) for name, value in ask.query.items() if value is not None}
         url = URL(self.place.base + ask.path, encoded=True)
         return url.with_query(query) if query else url
+
+
+async def _noting(body: AsyncIterator[bytes], failed: list[MuxiError]) -> AsyncIterator[bytes]:
+    """Yield ``body``; what it raises is noted, since whoever sends it tells only that it broke off."""
+    try:
+        async for piece in body:
+            yield piece
+    except MuxiError as error:
+        failed.append(error)
+        raise
 
 
 class Sealed(Generic[T]):

@@ -14,6 +14,7 @@ from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous.channel import Channel
 from muxi_identity.client.synchronous.events import EventCalls
 from muxi_identity.client.synchronous.export import ExportCalls
+from muxi_identity.client.synchronous.importing import ImportCalls
 from muxi_identity.client.synchronous.operators import OperatorCalls
 from muxi_identity.client.synchronous.person import PersonCalls
 from muxi_identity.conversation.shift import OnRun
@@ -29,7 +30,7 @@ from muxi_identity.models import (
 )
 
 
-class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, EventCalls):
+class FormationClient(BlockingClient, PersonCalls, OperatorCalls, ExportCalls, ImportCalls, EventCalls):
     """One formation, embedded in this process or behind a server.
 
     Embedded: ``config`` is the path of a ``formation.yaml``, a mapping of the same shape, a :class:`FormationConfig`,

@@ -7,6 +7,7 @@ from muxi_identity.server.routes import (
     credentials,
     events,
     identifiers,
+    importing,
     link_codes,
     memories,
     merging,
@@ -23,6 +24,7 @@ from muxi_identity.server.routes import (
 GROUPS = (
     resolve.routes,
     identifiers.routes,
+    importing.routes,
     users.routes,
     merging.routes,
     link_codes.routes,

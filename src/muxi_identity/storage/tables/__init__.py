@@ -24,6 +24,7 @@ from muxi_identity.storage.tables.identity import (
     separations,
     users,
 )
+from muxi_identity.storage.tables.importing import import_notes, imports
 from muxi_identity.storage.tables.outbox import outbox, outbox_positions
 from muxi_identity.storage.tables.proof import link_attempts, link_codes
 from muxi_identity.storage.tables.serving import api_keys, requests
@@ -40,6 +41,8 @@ __all__ = [
     "history",
     "idempotency",
     "identifiers",
+    "import_notes",
+    "imports",
     "key_sequence",
     "link_attempts",
     "link_codes",

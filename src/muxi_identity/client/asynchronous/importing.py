@@ -1,0 +1,99 @@
+"""People by the thousand: in from files, directories and Slack workspaces, and out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from muxi_identity.client.asynchronous.base import AsyncCalls
+from muxi_identity.client.exports import AsyncUserExport
+from muxi_identity.client.operations import checked_flag, checked_mode
+from muxi_identity.identity.deciding import OnConflict
+from muxi_identity.importing.importer import Listeners, OnProgress, OnRefused
+from muxi_identity.importing.reading import Format, Source
+from muxi_identity.importing.rows import Options
+from muxi_identity.models import ImportReport, PersonPage
+from muxi_identity.paging import MAX_PAGE
+
+
+class AsyncImportCalls(AsyncCalls):
+    """Calls about everybody."""
+
+    async def import_users(
+        self,
+        people: Source,
+        *,
+        format: Format | None = None,
+        on_conflict: OnConflict = "raise",
+        verified: bool = False,
+        create_users: bool = False,
+        scoped: bool = True,
+        ignore_columns: Sequence[str] = (),
+        dry_run: bool = False,
+        import_id: str | None = None,
+        on_progress: OnProgress | None = None,
+        on_refused: OnRefused | None = None,
+        source: str | None = None,
+        reason: str | None = None,
+    ) -> ImportReport:
+        """Link many people's identifiers: what :meth:`associate_user_identifiers` does, for each row.
+
+        ``people`` is a path, an open file, or an iterable (asynchronous too) of rows such as ``{"identifiers": [...],
+        "user_id": ..., "verified": ..., "metadata": ..., "external_id": ...}``, of members of a Slack workspace, or of
+        pages of Slack's ``users.list``. ``format`` of a file is ``"jsonl"``, ``"csv"`` or ``"json"``, and guessed where
+        it is left out; gzip is unpacked. ``on_conflict`` and ``verified`` are those of each link. ``create_users``
+        makes a user of a ``user_id`` that nobody has. ``scoped=False`` links Slack's ids without their workspace.
+        ``ignore_columns`` names columns of a CSV file that are no identifiers.
+
+        A row that cannot be linked is refused and reported with its line; the others go on. Rows are written in
+        batches, in the order of the source as far as it makes a difference, and memory stays bounded. ``import_id``
+        names the import: begun again with the same id and rows, after it was cut off or after its end, it goes on
+        where it stood. A file has one by its content; of others the report tells it. ``dry_run`` writes nothing and
+        reports what would be. ``on_progress`` is called after each batch, ``on_refused`` for each refused row, on the
+        event loop.
+
+        Raises:
+            InvalidRequestError: The source cannot be read, an argument has the wrong shape, or the id belongs to
+                another import.
+            RequestInProgressError: The same import was begun again elsewhere, and goes on there.
+            IdentityChangedError: Others kept changing the same people; begin it again, and it goes on.
+
+        >>> workspace = {"members": [{"id": "U98765ABC", "team_id": "T012", "profile": {"email": "alice@email.com"}}]}
+        >>> report = await formation.import_users(workspace)
+        >>> report["created"], report["linked"], report["refused"]
+        (1, 2, 0)
+        """
+        formation = await self._formation()
+        return await formation.imports.run(
+            people,
+            Options(
+                on_conflict=checked_mode(on_conflict),
+                verified=checked_flag("verified", verified),
+                create_users=checked_flag("create_users", create_users),
+                scoped=checked_flag("scoped", scoped),
+            ),
+            format=format,
+            ignore_columns=ignore_columns,
+            import_id=import_id,
+            dry_run=checked_flag("dry_run", dry_run),
+            listeners=Listeners(on_progress, on_refused),
+            caller=self._caller(source or "import_users", reason),
+        )
+
+    def export_users(self) -> AsyncUserExport:
+        """Return everybody, to be iterated over, in the rows that :meth:`import_users` takes.
+
+        Read page by page: who comes or changes meanwhile is met once or not at all. Keys are left out, and a user who
+        was merged is part of whom it was merged into. Imported elsewhere with ``create_users=True``, people keep their
+        public ids.
+
+        >>> linked = await formation.associate_user_identifiers(["alice@email.com"], verified=True)
+        >>> async for person in formation.export_users():
+        ...     print(person["identifiers"])
+        [{'identifier': 'alice@email.com', 'type': 'email', 'verified': True}]
+        """
+
+        return AsyncUserExport(self._page)
+
+    async def _page(self, cursor: str | None) -> PersonPage:
+        formation = await self._formation()
+        return await formation.imports.page(MAX_PAGE, cursor)

@@ -1,0 +1,188 @@
+"""Everybody at once, over HTTP: files go as they are, rows as lines of JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor
+from muxi_identity.client.remote.people import notes_of
+from muxi_identity.client.remote.transport import Transport
+from muxi_identity.errors import InvalidRequestError
+from muxi_identity.importing.reading import describe, name_import
+from muxi_identity.models import ImportReport, PersonPage
+from muxi_identity.paging import check_limit
+
+_CHUNK = 1 << 16
+_AT_ONCE = 200
+
+
+class OptionsLike(Protocol):
+    """How an import is to be done, as the engine knows it."""
+
+    @property
+    def on_conflict(self) -> str:
+        """What becomes of identifiers of different users."""
+
+    @property
+    def verified(self) -> bool:
+        """Whether there is proof."""
+
+    @property
+    def create_users(self) -> bool:
+        """Whether a public id that nobody has makes a user."""
+
+    @property
+    def scoped(self) -> bool:
+        """Whether Slack's ids carry their workspace."""
+
+
+class ListenersLike(Protocol):
+    """Who is told while it goes on."""
+
+    @property
+    def on_progress(self) -> Any:
+        """Told of each batch."""
+
+    @property
+    def on_refused(self) -> Any:
+        """Told of each refused row."""
+
+
+class RemoteImports:
+    """Imports into a served formation, and exports out of it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def run(
+        self,
+        source: Any,
+        options: OptionsLike,
+        *,
+        format: str | None,
+        ignore_columns: Sequence[str],
+        import_id: str | None,
+        dry_run: bool,
+        listeners: ListenersLike,
+        caller: CallerLike,
+    ) -> ImportReport:
+        """Send rows, and return what the server reports at the end.
+
+        ``on_progress`` hears of the end alone, ``on_refused`` of the refusals that the report holds.
+
+        Raises:
+            ServerUnavailableError: The server broke off. Begun again with the same ``import_id``, it goes on.
+        """
+        how = describe(
+            on_conflict=options.on_conflict,
+            verified=options.verified,
+            create_users=options.create_users,
+            scoped=options.scoped,
+            format=format,
+            ignore_columns=sorted(ignore_columns),
+        )
+        if import_id is None and not dry_run:
+            import_id = await _aside(name_import, source, how)
+        query: dict[str, Any] = {
+            "format": format,
+            "on_conflict": options.on_conflict,
+            "import_id": import_id,
+            **notes_of(caller),
+        }
+        flags = {"verified": options.verified, "create_users": options.create_users, "dry_run": dry_run}
+        query.update({name: "true" for name, wanted in flags.items() if wanted})
+        if not options.scoped:
+            query["scoped"] = "false"
+        ask = Ask("POST", "/users/import", query=query, admin=True)
+        report = await self._transport.upload(ask, _body(source), ignore_columns, ImportReport)
+        for note in report["refusals"] if listeners.on_refused is not None else ():
+            listeners.on_refused({**note, "row": ""})
+        if listeners.on_progress is not None:
+            listeners.on_progress({name: value for name, value in report.items() if name in _PROGRESS})
+        return report
+
+    async def page(self, limit: int, cursor: str | None) -> PersonPage:
+        """Return a page of people in the shape that an import takes."""
+        check_limit(limit)
+        query = {"limit": limit, "cursor": checked_cursor(cursor, "export_users")}
+        return await self._transport.call(Ask("GET", "/users/export", query=query, admin=True), PersonPage)
+
+
+_PROGRESS = ("import_id", "rows", "created", "linked", "known", "merged", "skipped", "refused")
+
+
+def _body(source: Any) -> AsyncIterator[bytes]:
+    if isinstance(source, str | os.PathLike):
+        return _of_path(Path(source))
+    if hasattr(source, "read") and not isinstance(source, Mapping):
+        return _of_file(source)
+    if isinstance(source, AsyncIterable):
+        return _of_rows_to_come(source)
+    rows = iter([source]) if isinstance(source, Mapping) else None
+    if rows is None and isinstance(source, Iterable) and not isinstance(source, bytes | bytearray | memoryview):
+        rows = iter(source)
+    if rows is None:
+        raise InvalidRequestError("An import takes a path, an open file, or an iterable of rows.")
+    return _of_rows(rows)
+
+
+async def _of_path(path: Path) -> AsyncIterator[bytes]:
+    file = await _aside(_opened, path)
+    try:
+        async for chunk in _of_file(file):
+            yield chunk
+    finally:
+        file.close()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+async def _of_file(file: Any) -> AsyncIterator[bytes]:
+    file = getattr(file, "buffer", file)
+    while piece := await _aside(getattr(file, "read1", file.read), _CHUNK):
+        yield piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
+
+
+async def _of_rows(rows: Iterator[Any]) -> AsyncIterator[bytes]:
+    while some := await _aside(lambda: list(islice(rows, _AT_ONCE))):
+        yield b"".join(_line(row) for row in some)
+
+
+async def _of_rows_to_come(rows: AsyncIterable[Any]) -> AsyncIterator[bytes]:
+    async for row in rows:
+        yield _line(row)
+
+
+def _line(given: Any) -> bytes:
+    """Return the lines of a row, or of the members of a page of Slack's users.list."""
+    page = getattr(given, "data", given)
+    members = page.get("members") if isinstance(page, Mapping) and "identifiers" not in page else None
+    rows = members if isinstance(members, list) else [given]
+    try:
+        return b"".join(json.dumps(row, allow_nan=False, default=_plain).encode() + b"\n" for row in rows)
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidRequestError("A row holds what JSON does not have.") from None
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError
+
+
+async def _aside(work: Any, *arguments: Any) -> Any:
+    """Run what may block in a thread."""
+    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)

@@ -1,0 +1,258 @@
+"""An import from beginning to end: batches of rows, each settled in one transaction with the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from muxi_identity.errors import (
+    AmbiguousIdentifierError,
+    ConflictError,
+    IdentityChangedError,
+    InvalidRequestError,
+    NotFoundError,
+    RequestInProgressError,
+)
+from muxi_identity.identifiers import PublicId
+from muxi_identity.identity.associating import Associator
+from muxi_identity.identity.history import Event, told_as
+from muxi_identity.identity.linking import Linked, link
+from muxi_identity.identity.outbox import announce_import
+from muxi_identity.identity.people import is_taken_id, new_user
+from muxi_identity.identity.running import Caller, Runner, identity_changed
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.importing.batches import Batch, Batches
+from muxi_identity.importing.entries import Entry
+from muxi_identity.importing.reading import Reading
+from muxi_identity.importing.records import Record, Standing
+from muxi_identity.importing.rows import Note, Options, Row, RowParser, refusal
+from muxi_identity.importing.sorting import Sorted, sort_rows
+from muxi_identity.importing.writing import write_people
+from muxi_identity.models import ImportProgress, ImportReport, RefusedRow
+from muxi_identity.storage.errors import ConstraintViolated
+from muxi_identity.storage.tables import history, identifiers, users
+
+T = TypeVar("T")
+
+WORTH_COUNTING = 10_000
+"""Identifiers linked by one import until the database counts its tables anew."""
+_ATTEMPTS = 10
+_TOLD_TOGETHER = (told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
+
+OnProgress = Callable[[ImportProgress], object]
+OnRefused = Callable[[RefusedRow], object]
+
+
+@dataclass(slots=True)
+class Listeners:
+    """Who is told while an import goes on, on its event loop. What they raise ends it; it can be resumed."""
+
+    on_progress: OnProgress | None = None
+    on_refused: OnRefused | None = None
+
+
+class Importer:
+    """Runs one import over one formation.
+
+    ``prepare`` is awaited with each batch before it is looked at: a rehearsal fetches what the batch speaks of.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        associator: Associator,
+        options: Options,
+        record: Record,
+        caller: Caller,
+        listeners: Listeners,
+        prepare: Callable[[Sequence[Row]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._runner = runner
+        self._associator = associator
+        self._options = options
+        self._record = record
+        self._caller = caller
+        self._listeners = listeners
+        self._prepare = prepare
+        self._standing = Standing()
+        self._last_at = 0
+
+    async def run(self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes) -> ImportReport:
+        """Import what ``reading`` yields, or what ``given`` does, from where the record stands.
+
+        Raises:
+            InvalidRequestError: The source cannot be read on, or is not what was imported before under this id.
+            RequestInProgressError: The same import was begun again elsewhere.
+            StorageUnavailableError: The database does not answer; what was done stays, and the import can be resumed.
+        """
+        begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint), self._caller)
+        self._standing = begun
+        parser = RowParser(self._runner.rules, self._runner.bucket, self._options)
+        batches = Batches(reading, given, parser, self._runner.bucket)
+        try:
+            if begun.done:
+                await self._resume(batches, begun)
+            while (batch := await batches.next()).rows:
+                await self._settle(batch)
+        finally:
+            await batches.close()
+        report = await self._runner.change(partial(self._finish, resumed=begun.settled), self._caller)
+        if self._standing.counts.linked - begun.counts.linked >= WORTH_COUNTING:
+            await self._runner.database.analyze([users, identifiers, history])
+        return report
+
+    async def _resume(self, batches: Batches, standing: Standing) -> None:
+        """Pass over what is done, and link what the last batch has left over."""
+        left: list[Row] = []
+        async for entries, rows in batches.pass_over(standing):
+            left += rows
+            await self._tell_again(entries)
+        at = self._time(len(left))
+        for number, row in enumerate(left):
+            await self._link(row, at + number)
+
+    async def _tell_again(self, entries: Sequence[Entry]) -> None:
+        """Tell of the rows that an earlier run has refused."""
+        if self._listeners.on_refused is None or not self._standing.counts.refused:
+            return
+        first, last = entries[0].line, entries[-1].line
+        notes = await self._runner.read(
+            lambda tx: self._record.notes(tx, "refused", after=first - 1, limit=last - first + 1)
+        )
+        raw = {entry.line: entry.raw for entry in entries}
+        for note in notes:
+            if note["line"] in raw:
+                self._listeners.on_refused({**note, "row": raw[note["line"]].decode("utf-8", "replace")})
+
+    async def _settle(self, batch: Batch) -> None:
+        if self._prepare is not None:
+            await self._prepare(batch.rows)
+        at = self._time(len(batch.rows))
+        base = self._standing
+        done, self._standing = await self._change(lambda tx: self._write(tx, batch, base), at)
+        self._forget_secrets(batch.rows)
+        for row in batch.rows:
+            if row.note is not None:
+                self._tell_refused(row.note)
+        for row in done.ordinary:
+            await self._link(row, at + row.position - batch.rows[0].position)
+        if self._listeners.on_progress is not None:
+            counts = asdict(self._standing.counts)
+            self._listeners.on_progress(
+                {"import_id": self._record.import_id, "rows": self._standing.settled, **counts}  # type: ignore[typeddict-item]
+            )
+
+    def _write(self, tx: Transaction, batch: Batch, base: Standing) -> tuple[Sorted, Standing]:
+        """Settle all rows of a batch that nothing has to be decided about, and note which are left."""
+        self._record.hold(tx)
+        rows = sort_rows(tx, batch.rows, self._options)
+        linked = write_people(tx, rows.new, batch.rows[0].position)
+        notes = [row.note for row in batch.rows if row.note is not None]
+        counts = base.counts.plus(
+            created=len(rows.new),
+            linked=linked,
+            known=len(rows.known),
+            **{kind: sum(note.kind == kind for note in notes) for kind in ("skipped", "refused")},
+        )
+        pending = [row.position for row in rows.ordinary]
+        standing = Standing(base.done + len(batch.rows), pending, 0, counts, batch.digest)
+        self._record.write(tx, standing, notes)
+        return rows, standing
+
+    async def _link(self, row: Row, at: int) -> None:
+        """Link one row as :meth:`Associator.associate` does, in a transaction of its own with the record of it."""
+        base = replace(self._standing, pending_done=self._standing.pending_done + 1)
+        note = row.note
+        if note is None:
+            try:
+                target = await self._associator.target(None if isinstance(row.user, PublicId) else row.user)
+                self._standing = await self._change(lambda tx: self._link_one(tx, row, target, base), at)
+            except (IdentityChangedError, RequestInProgressError):
+                raise
+            except (InvalidRequestError, AmbiguousIdentifierError, NotFoundError, ConflictError) as error:
+                note = refusal(row, error)
+        if note is not None:
+            self._standing = await self._change(partial(self._refuse, base=base, note=note), at)
+            self._tell_refused(note)
+        self._forget_secrets([row])
+
+    def _link_one(self, tx: Transaction, row: Row, target: str | None, base: Standing) -> Standing:
+        self._record.hold(tx)
+        tx.subscriptions = tx.subscriptions.without(*_TOLD_TOGETHER)
+        created = False
+        if isinstance(row.user, PublicId):
+            target = row.user.user_id
+            if self._options.create_users and tx.find_member(target) is None:
+                new_user(tx, established=True, user_id=target)
+                created = True
+        if row.identifiers:
+            linked = link(tx, row.identifiers, target, self._options.on_conflict, row.verified)
+        else:
+            linked = Linked(target or "")
+        created |= linked.created
+        counts = base.counts.plus(
+            created=int(created),
+            linked=len(linked.new),
+            merged=len(linked.merge_ids),
+            known=int(not (created or linked.new or linked.merge_ids)),
+        )
+        standing = replace(base, counts=counts)
+        self._record.write(tx, standing)
+        return standing
+
+    def _refuse(self, tx: Transaction, base: Standing, note: Note) -> Standing:
+        self._record.hold(tx)
+        standing = replace(base, counts=base.counts.plus(refused=1))
+        self._record.write(tx, standing, [note])
+        return standing
+
+    def _finish(self, tx: Transaction, resumed: int) -> ImportReport:
+        self._record.hold(tx)
+        self._record.write(tx, self._standing, finished=True)
+        counts = asdict(self._standing.counts)
+        announce_import(tx, self._record.import_id, counts)
+        return {
+            "import_id": self._record.import_id,
+            "dry_run": False,
+            "rows": self._standing.done,
+            "resumed": resumed,
+            **counts,  # type: ignore[typeddict-item]
+            "refusals": self._record.notes(tx, "refused"),
+            "skips": self._record.notes(tx, "skipped"),
+        }
+
+    async def _change(self, work: Callable[[Transaction], T], at: int) -> T:
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._runner.change(work, self._caller, at=at)
+            except ConstraintViolated as error:
+                if not is_taken_id(error):
+                    raise
+                # Somebody made a user of the same public id just now: next time it is known.
+        raise identity_changed()
+
+    def _time(self, number: int) -> int:
+        """Return a time for ``number`` rows, a microsecond each, after all that came before."""
+        at = max(self._runner.clock.now(), self._last_at + 1)
+        self._last_at = at + number
+        return at
+
+    def _forget_secrets(self, rows: Sequence[Row]) -> None:
+        # A key may have written in bare, when nobody knew it for a secret.
+        for row in rows:
+            for each in row.identifiers:
+                if each.secret:
+                    self._runner.cache.forget(each.fold)
+
+    def _tell_refused(self, note: Note) -> None:
+        if self._listeners.on_refused is not None and note.kind == "refused":
+            self._listeners.on_refused(
+                {
+                    "line": note.line,
+                    "code": note.code,
+                    "message": note.message,
+                    "row": note.raw.decode("utf-8", "replace"),
+                }
+            )

@@ -1,0 +1,116 @@
+"""Lines of a file, each with its number: bounded in memory, whatever the file holds."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from muxi_identity.errors import InvalidRequestError
+
+MAX_LINE = 1 << 20
+"""Bytes. A person with a hundred identifiers takes some ten thousand."""
+PEEK = 1 << 16
+_GZIP = b"\x1f\x8b"
+_UTF8_MARK = b"\xef\xbb\xbf"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Line(NamedTuple):
+    """A line without its end; ``None`` where it is longer than MAX_LINE, which is read over and not kept."""
+
+    number: int
+    text: bytes | None
+
+
+class Text:
+    """A source of bytes that can be looked into before it is read.
+
+    Takes an open file, binary or text, and unpacks gzip by itself. Closes what it opened itself.
+    """
+
+    def __init__(self, source: IO[Any] | Path) -> None:
+        self._own: IO[Any] | None = None
+        if isinstance(source, Path):
+            try:
+                source = self._own = source.open("rb")
+            except OSError as error:
+                raise InvalidRequestError(f"{source} cannot be read ({error.strerror}).") from None
+        file: Any = getattr(source, "buffer", source)  # a text file's own bytes
+        # Of a pipe what is there, without waiting for more.
+        self._read: Callable[..., Any] = getattr(file, "read1", file.read)
+        self._of_text = isinstance(file.read(0), str)
+        self.head = self._begin()
+        if self.head.startswith(_GZIP):
+            packed = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
+            self._read = gzip.GzipFile(fileobj=packed).read1
+            self._of_text = False
+            self.head = self._begin()
+        if self.head.startswith(_WIDE_MARKS) or b"\0" in self.head[:4]:
+            self.close()
+            raise InvalidRequestError("The file is UTF-16 or binary; save it as UTF-8.")
+        self.head = self.head.removeprefix(_UTF8_MARK)
+        self._file = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
+
+    def _begin(self) -> bytes:
+        found = b""
+        while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
+            found += piece
+        return found
+
+    def _piece(self, size: int) -> bytes:
+        """Read at most ``size`` bytes, none at the end."""
+        try:
+            if self._of_text:  # a character takes up to four
+                text: str = self._read(max(size // 4, 1))
+                return text.encode("utf-8", "surrogatepass")
+            return self._read(size) or b""
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise InvalidRequestError("The gzip file is damaged, or was cut off; pack it again.") from None
+        except UnicodeDecodeError:
+            raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines."""
+        number = 0
+        while text := self._file.readline(MAX_LINE + 2):
+            number += 1
+            if text.endswith(b"\n"):
+                text = text[:-1].removesuffix(b"\r")
+            elif len(text) > MAX_LINE:
+                while (rest := self._file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                text = None
+            yield Line(number, text)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield everything, piece by piece."""
+        while piece := self._file.read(PEEK):
+            yield piece
+
+    def close(self) -> None:
+        """Close the file, if it was opened here."""
+        if self._own is not None:
+            self._own.close()
+
+
+class _Rest(io.RawIOBase):
+    """A file whose beginning was read already: that first, and then what ``read`` gives."""
+
+    def __init__(self, head: bytes, read: Callable[[int], bytes]) -> None:
+        self._head = head
+        self._read = read
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into ``buffer``."""
+        piece = self._head[: len(buffer)] or self._read(len(buffer))
+        self._head = self._head[len(piece) :]
+        buffer[: len(piece)] = piece
+        return len(piece)

@@ -1,0 +1,104 @@
+"""Everybody at once: in as a stream of rows, out page by page."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+
+from muxi_identity.errors import IdentityChangedError, RequestInProgressError
+from muxi_identity.models import ImportReport, PersonPage
+from muxi_identity.server.call import Access
+from muxi_identity.server.operations import Calling, Routes
+from muxi_identity.server.routes.shapes import Cursor, Limit
+from muxi_identity.server.uploads import Upload
+
+routes = Routes("Import and export", "Everybody at once. All of it takes the admin key.")
+
+_ROW = {"identifiers": ["alice@email.com", ["U98765ABC", "slack"]]}
+_Note = Annotated[str | None, Query(max_length=256)]
+
+
+@routes.add(
+    "POST",
+    "/users/import",
+    access=Access.ADMIN,
+    data=ImportReport,
+    takes_rows=True,
+    raises=(RequestInProgressError, IdentityChangedError),
+    body=_ROW,
+    example={
+        "import_id": "imp_2f1c8a90d4b7e6a35b90c1f2",
+        "dry_run": False,
+        "rows": 1,
+        "resumed": 0,
+        "created": 1,
+        "linked": 2,
+        "known": 0,
+        "merged": 0,
+        "skipped": 0,
+        "refused": 0,
+        "refusals": [],
+        "skips": [],
+    },
+)
+async def import_users(
+    call: Calling,
+    request: Request,
+    format: Literal["jsonl", "csv", "json"] | None = None,
+    on_conflict: Literal["raise", "absorb", "merge"] = "raise",
+    verified: bool = False,
+    create_users: bool = False,
+    scoped: bool = True,
+    ignore_columns: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006 - FastAPI copies it
+    dry_run: bool = False,
+    import_id: Annotated[str | None, Query(max_length=128)] = None,
+    source: _Note = None,
+    reason: _Note = None,
+) -> ImportReport:
+    """Link many people's identifiers, one row a line.
+
+    The body is a stream: JSON lines, CSV with a header, or pages of Slack's `users.list`; gzip is unpacked. It may be
+    as long as it likes, a line no longer than a MiB. Each row is linked as `POST /users/identifiers` does; what cannot
+    be linked is refused and reported with its line, and the others go on. The answer comes at the end. Where it never
+    comes, send the same again with the same `import_id`: it goes on where it stood. An idempotency key stands for an
+    `import_id`, if none is given.
+    """
+    key = call.repetition_key
+    if import_id is None and key is not None:
+        import_id = f"key_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return await call.client.import_users(
+        Upload(request.stream()),
+        format=format,
+        on_conflict=on_conflict,
+        verified=verified,
+        create_users=create_users,
+        scoped=scoped,
+        ignore_columns=ignore_columns,
+        dry_run=dry_run,
+        import_id=import_id,
+        source=source,
+        reason=reason,
+    )
+
+
+@routes.add(
+    "GET",
+    "/users/export",
+    access=Access.ADMIN,
+    data=PersonPage,
+    example={
+        "people": [
+            {
+                "user_id": "usr_1f2e3d4c5b6a79880f1e",
+                "identifiers": [{"identifier": "alice@email.com", "type": "email", "verified": True}],
+            }
+        ],
+        "count": 1,
+        "next_cursor": None,
+    },
+)
+async def export_users(call: Calling, limit: Limit = 50, cursor: Cursor = None) -> PersonPage:
+    """List people in the rows that `POST /users/import` takes. Keys are left out."""
+    return await call.site.formation.imports.page(limit, cursor)

@@ -1,0 +1,87 @@
+"""An import is a loop of links, only faster: the same people, the same refusals, whatever meets whatever."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import pytest
+
+from muxi_identity import AsyncFormationClient
+from muxi_identity.config import FormationConfig
+from muxi_identity.errors import (
+    AmbiguousIdentifierError,
+    ConflictError,
+    InvalidRequestError,
+    MuxiError,
+    NotFoundError,
+)
+from muxi_identity.importing import batches
+from tests.importing import people_of, random_rows
+from tests.invariants import check_invariants
+from tests.races.processes import variant
+
+REFUSED = (InvalidRequestError, AmbiguousIdentifierError, NotFoundError, ConflictError)
+SEEDS = range(40 if os.environ.get("MUXI_LONG") else 2)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "BATCH", 7)
+
+
+async def loop(formation: AsyncFormationClient, rows: list[dict[str, Any]], on_conflict: str) -> list[tuple[int, str]]:
+    """What an import stands for."""
+    refused = []
+    for line, row in enumerate(rows, 1):
+        user, made = row.get("user_id"), False
+        try:
+            if isinstance(user, str) and user.startswith("usr_") and await formation.find_user(user) is None:
+                made = bool(await formation.create_user(user))
+            identifiers = [*row.get("identifiers", [])]
+            if "external_id" in row:
+                identifiers.append((row["external_id"], "internal"))
+            if identifiers:
+                await formation.associate_user_identifiers(
+                    identifiers, user, on_conflict=on_conflict, verified=row.get("verified", False)
+                )
+        except REFUSED as error:
+            refused.append((line, error.code))
+            if made:  # in an import both are one
+                await formation.delete_user(user)
+    return refused
+
+
+async def before(formation: AsyncFormationClient, rows: list[dict[str, Any]], seed: int) -> None:
+    """Some of them are known already: have written in, were linked, are merged."""
+    chance = random.Random(seed)
+    for row in chance.sample(rows, len(rows) // 3):
+        try:
+            if chance.random() < 0.5:
+                await formation.resolve_user(chance.choice(row["identifiers"]), create_user=True)
+            else:
+                await formation.associate_user_identifiers(row["identifiers"][:2])
+        except MuxiError:
+            continue
+
+
+@pytest.mark.parametrize("on_conflict", ["raise", "absorb", "merge"])
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_as_a_loop(database_config: FormationConfig, seed: int, on_conflict: Any) -> None:
+    identity = {"max_identifiers_per_user": 8, "types": {"crm": {"max_per_user": 1}}}
+    if seed % 3 == 2:
+        identity["match"] = "verified"
+    one = variant(database_config, identity)
+    other = variant(database_config, identity, id=database_config.id + "-loop")
+    rows = random_rows(random.Random(seed + 3), 30)
+    async with AsyncFormationClient(one) as ours, AsyncFormationClient(other) as plain:
+        for formation in (ours, plain):
+            await before(formation, rows, seed)
+        rehearsed = await ours.import_users(rows, on_conflict=on_conflict, create_users=True, dry_run=True)
+        report = await ours.import_users(rows, on_conflict=on_conflict, create_users=True)
+        refused = await loop(plain, rows, on_conflict)
+    assert [(each["line"], each["code"]) for each in report["refusals"]] == refused
+    assert report["rows"] == len(rows)
+    assert {**rehearsed, "import_id": "", "dry_run": False} == {**report, "import_id": ""}
+    assert people_of(await check_invariants(one)) == people_of(await check_invariants(other))
