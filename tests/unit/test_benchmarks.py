@@ -21,6 +21,7 @@ from benchmarks.runs import Run, read, write
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [
     "cached resolve, FormationClient",
+    "cached resolve, FormationClient, anybody",
     "cached resolve, AsyncFormationClient",
     "uncached resolve, one at a time",
     "256 concurrent uncached resolves (ratio of the rates)",
