@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cache_size, cached, context, http, importing, merging, uncached, writes
+from benchmarks import cache_size, cached, context, http, importing, merging, remote, uncached, writes
 from benchmarks.extent import Extent
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row
@@ -26,6 +26,7 @@ ON_EACH_DATABASE: dict[str, Callable[[Place, int], Awaitable[list[Row]]]] = {
 BY_ITSELF: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {
     "cache-size": cache_size.measure,
     "http": http.measure,
+    "remote": remote.measure,
 }
 """Sets up what it needs itself (a server, processes)."""
 

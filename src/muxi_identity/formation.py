@@ -35,7 +35,7 @@ from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, pa
 from muxi_identity.identity import audit, listing, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import IdentityCache, shared_cache
-from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.coherence import Coherence, coherence_of
 from muxi_identity.identity.curating import Curator
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
@@ -152,9 +152,7 @@ class Formation:
         name, limits = f"{database.identity}:{born}", config.identity.cache
         self.cache = shared_cache(name, config.id, limits.ttl, limits.max_entries)
         self._lookup = Lookup(database, config.id, self.cache, self._bucket, self._clock.now)
-        self._coherence = (
-            SqlitePoll(database, config.id, self.cache) if isinstance(database, SqliteDatabase) else OneProcess()
-        )
+        self._coherence = coherence_of(database, config, self.cache)
         self._runner = Runner(
             database,
             config.id,

@@ -13,9 +13,11 @@ from typing import IO, Annotated, Any, Literal
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from muxi_identity.cli.output import ConfigOption, JsonOption, formation_of, print_json, problems, show
+from muxi_identity.cli.output import JsonOption, print_json, problems, show
 from muxi_identity.cli.people import DryRunOption
+from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
+from muxi_identity.client.synchronous import FormationClient
 from muxi_identity.models import ImportProgress, RefusedRow
 
 __all__ = ["app"]
@@ -25,9 +27,10 @@ SOME_REFUSED = 7
 
 
 @app.command("import")
+@on_formation()
 def import_people(
+    formation: FormationClient,
     people: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, CSV, Slack's users.list; - is stdin.")],
-    config: ConfigOption = None,
     json: JsonOption = False,
     format: Annotated[
         Literal["jsonl", "csv", "json"] | None, typer.Option(help="What FILE holds. [by how it begins]")
@@ -61,7 +64,6 @@ def import_people(
     """
     with contextlib.ExitStack() as stack:
         told = _Told(stack, report, rejected, people)
-        formation = stack.enter_context(formation_of(config))
         on_progress = None if quiet else stack.enter_context(_shown_progress())
         result = formation.import_users(
             sys.stdin.buffer if people == "-" else people,
@@ -75,7 +77,7 @@ def import_people(
             import_id=import_id,
             on_progress=on_progress,
             on_refused=told,
-            source="command line",
+            source=ACTOR,
             reason=reason,
         )
     if json:
@@ -89,8 +91,9 @@ def import_people(
 
 
 @app.command("export-people")
+@on_formation()
 def export_people(
-    config: ConfigOption = None,
+    formation: FormationClient,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new file, readable by you alone; else standard output.")
     ] = None,
@@ -98,7 +101,6 @@ def export_people(
     """Write everybody as JSON lines that `muxi users import` takes. Keys are left out."""
     with contextlib.ExitStack() as stack:
         file = sys.stdout if output is None else _new_file(stack, output)
-        formation = stack.enter_context(formation_of(config))
         for person in formation.export_users():
             file.write(jsonlib.dumps(person, ensure_ascii=False) + "\n")
 

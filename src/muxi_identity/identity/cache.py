@@ -16,9 +16,10 @@ look-up that begins meanwhile is answered from the database and caches nothing.
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ class Tokens:
             # A look-up that began behind the fence may have read what was true before the change.
             self.generation += 1
 
+    def kill(self, key: Hashable) -> None:
+        """Kill the token of ``key``: what it stands for was changed and committed, by another process."""
+        with self._lock:
+            self._kill(hash(key) % _STRIPES)
+
     def kill_all(self) -> None:
         """Kill every token."""
         with self._lock:
@@ -107,10 +113,25 @@ class Fence:
     def __init__(self, cache: IdentityCache) -> None:
         self._cache = cache
         self._buckets: dict[Hashable, int] = {}
-        self._members: dict[Hashable, int] = {}
+        self._members: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._buckets or self._members)
+
+    @property
+    def origin(self) -> str:
+        """Names the cache, to tell its own changes from those of others."""
+        return self._cache.origin
+
+    @property
+    def keys(self) -> Collection[Hashable]:
+        """The buckets and public ids that are fenced."""
+        return self._buckets.keys()
+
+    @property
+    def member_pks(self) -> Collection[int]:
+        """The members that are fenced."""
+        return self._members.keys()
 
     def buckets(self, keys: Iterable[Hashable]) -> None:
         """Fence what is cached for the spellings of these buckets (or for public ids)."""
@@ -118,7 +139,7 @@ class Fence:
             if key not in self._buckets:
                 self._buckets[key] = self._cache.bucket_tokens.raise_fence(key)
 
-    def members(self, keys: Iterable[Hashable]) -> None:
+    def members(self, keys: Iterable[int]) -> None:
         """Fence what is cached of the roots of these members."""
         for key in keys:
             if key not in self._members:
@@ -154,6 +175,9 @@ class IdentityCache:
         """Monotonic time until which hits may be served: whoever listens for other processes' changes extends it."""
         self.epoch = 0
         """The formation's identity epoch as this process knows it (SQLite)."""
+        self.origin = ""
+        """Marks what this process tells others of changes that were fenced here (PostgreSQL)."""
+        self.renew_origin()
         self.bucket_tokens = Tokens()
         self.member_tokens = Tokens()
         self._first: LRUCache[Hashable, _First] = LRUCache(max_entries)
@@ -207,6 +231,24 @@ class IdentityCache:
         """Drop the entry of ``key``: its spelling turned out to be a secret, which must not lie in memory."""
         self._first.pop(key, None)
 
+    def drop(self, keys: Iterable[Hashable], member_pks: Iterable[int]) -> None:
+        """Answer nothing any more that was looked up so far for these buckets and public ids, or of these members.
+
+        For a change that is committed: a look-up that begins from now on sees it.
+        """
+        for key in keys:
+            self.bucket_tokens.kill(key)
+        for pk in member_pks:
+            self.member_tokens.kill(pk)
+
+    def renew_origin(self) -> None:
+        """Take what was told so far for somebody else's.
+
+        Where nobody knows whether a change was committed, its fence will be lowered some day. Should it be committed
+        after that, its own notice must not be passed over.
+        """
+        self.origin = secrets.token_hex(6)
+
     def _deadline_now(self) -> float:
         deadline = monotonic() + self.ttl
         if deadline - self._deadline > self._grain:
@@ -214,11 +256,13 @@ class IdentityCache:
         return self._deadline
 
     def clear(self) -> None:
-        """Forget everything, also what look-ups now under way will bring."""
+        """Answer nothing any more that was looked up so far, nor what look-ups now under way will bring.
+
+        The dead entries make room when they are looked up again, or as the least recently used: to take out a million
+        of them would hold the event loop for a quarter of a second.
+        """
         self.bucket_tokens.kill_all()
         self.member_tokens.kill_all()
-        self._first.clear()
-        self._second.clear()
 
     def info(self) -> dict[str, int]:
         """Return the counters and the number of entries of both levels."""
@@ -240,6 +284,7 @@ def shared_cache(database: str, formation_id: str, ttl: float, max_entries: int)
         cache = _shared.get((database, formation_id))
         if cache is None:
             cache = _shared[database, formation_id] = IdentityCache(ttl, max_entries)
+            cache.lease_until = 0.0  # nothing is answered before somebody listens
         return cache
 
 

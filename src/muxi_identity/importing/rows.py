@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from muxi_identity.errors import InvalidRequestError, MuxiError
@@ -111,7 +111,7 @@ class RowParser:
         if metadata is not None:
             parsed = parse_metadata(metadata)
             row.identifiers = [
-                each if each.metadata is not None else replace(each, metadata=parsed) for each in row.identifiers
+                each if each.metadata is not None else each._replace(metadata=parsed) for each in row.identifiers
             ]
         row.buckets = [self._bucket(each.fold) for each in row.identifiers]
 
