@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import secrets
 from pathlib import Path
@@ -37,6 +38,21 @@ async def test_an_embedded_client_holds_what_it_held(
     async with AsyncFormationClient(config) as client:
         embedded = Embedded(client, config)
         judge(await soak(embedded.flood, embedded.round, embedded.count, os.getpid(), warm=WARM, seconds=SECONDS))
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+async def test_a_closed_client_leaves_nothing_behind(
+    kind: str, tmp_path: Path, postgres_cluster: PostgresCluster
+) -> None:
+    config = place(kind, tmp_path, postgres_cluster)
+    left = []
+    for _ in range(2):
+        for _ in range(4):
+            async with AsyncFormationClient(config) as client:
+                await client.find_user("somebody@example.com")
+        gc.collect()
+        left.append(len(gc.get_objects()))
+    assert left[1] - left[0] < 400  # a dialect and its statements are thousands, each time
 
 
 @pytest.mark.parametrize("kind", ["postgres", "sqlite"] if LONG else ["postgres"])
