@@ -24,7 +24,7 @@ logger = logging.getLogger("muxi_identity.storage")
 
 VERSION_TABLE = "muxi_schema_version"
 _LINE = 1
-_REVISION = re.compile(r"((?P<line>[2-9][0-9]?)\.)?[0-9]{4}")
+_NAME = re.compile(r"((?P<line>[2-9][0-9]?)\.)?[0-9]{4}")
 # Any number will do, as long as no other program on the same database uses it for another purpose.
 _ADVISORY_LOCK = 0x6D75_7869_6964
 # A migration that cannot have its lock soon gives up, rather than stop everybody who queues behind it.
@@ -136,7 +136,7 @@ def check_serves(revision: str) -> None:
     Raises:
         ConfigurationError: It is of a later line, or none of ours.
     """
-    named = _REVISION.fullmatch(revision)
+    named = _NAME.fullmatch(revision)
     if named is None:
         raise ConfigurationError(
             f"The table {VERSION_TABLE} of the database names a schema revision that no version of this program has "
