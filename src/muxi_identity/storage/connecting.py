@@ -16,8 +16,7 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two attempts
 _SHORTEST_SHARE = 1.0
 _BETWEEN_MOVES = 1.0
-# The server is there and will not have us: the others would say the same.
-_FINAL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+_REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 class Connector:
@@ -63,22 +62,20 @@ class Connector:
             return await self._try({"timeout": self._seconds, **options})
         # A server that is gone without a word must not take the time of the one that has its place.
         share = max(_SHORTEST_SHARE, self._seconds / len(self._hosts))
-        error: BaseException | None = None
+        faults: list[BaseException] = []
         for host in list(self._hosts):
             name, port = host
             where = {"host": name, "port": port, "target_session_attrs": "read-write", "timeout": share}
             try:
                 connection = await self._try(where | options)
-            except _FINAL:
-                raise
             except (*DRIVER_ERRORS, ServerIsReadOnly) as fault:
-                error = fault
+                faults.append(fault)
             else:
                 # The right one goes to the front. Meanwhile another call may have turned the list as well.
                 self._hosts.sort(key=lambda each: each != host)
                 return connection
-        assert error is not None
-        raise error
+        # A replica that lags behind may not know the user or the database yet: only if all say so is it so.
+        raise next((fault for fault in faults if not isinstance(fault, _REFUSALS)), faults[-1])
 
     async def _try(self, options: dict[str, Any]) -> asyncpg.Connection:
         try:
