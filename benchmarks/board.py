@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cache_size, cached, context, growth, http, merging, peer, remote, uncached, writes
+from benchmarks import (
+    cache_size,
+    cached,
+    context,
+    growth,
+    http,
+    importing,
+    merging,
+    peer,
+    remote,
+    uncached,
+    workers,
+    writes,
+)
 from benchmarks.extent import Extent
 from benchmarks.places import Place, open_place
 from benchmarks.results import Row
@@ -19,6 +32,7 @@ ON_EACH_DATABASE: dict[str, Callable[[Place, int], Awaitable[list[Row]]]] = {
     "search": context.measure_search,
     "chat": context.measure_chat,
     "merge": merging.measure,
+    "import": importing.measure,
 }
 """Measured in a seeded formation, once on each database, in so many rounds."""
 
@@ -26,6 +40,7 @@ BY_ITSELF: dict[str, Callable[[Extent], Awaitable[list[Row]]]] = {
     "cache-size": cache_size.measure,
     "http": http.measure,
     "remote": remote.measure,
+    "workers": workers.measure,
     "growth": growth.measure,
 }
 """Sets up what it needs itself (a server, processes)."""

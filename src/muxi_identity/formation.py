@@ -12,6 +12,7 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.export.service import Exports
+from muxi_identity.context.feed.service import Feed
 from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
@@ -39,7 +40,7 @@ from muxi_identity.identity.coherence import Coherence, coherence_of
 from muxi_identity.identity.curating import Curator
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
-from muxi_identity.identity.keys import BucketKey, key_beside
+from muxi_identity.identity.keys import BucketKey, key_beside, key_file
 from muxi_identity.identity.link_codes import LinkCodes
 from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.lookup import Lookup, Reference
@@ -108,6 +109,7 @@ class Formation:
         self.imports: Imports
         self.link_codes: LinkCodes
         self.events: Deliveries
+        self.feed: Feed
         self.loader: ContextLoader
         self.recorder: Recorder
         self.conversation: Conversation
@@ -127,11 +129,13 @@ class Formation:
         """Connect, bring the schema up to date, and check the key.
 
         Raises:
-            ConfigurationError: The key is missing or is not the one that the formation was made with.
+            ConfigurationError: The key is missing or is not the one that the formation was made with; or the schema is
+                of a later line than this code.
         """
         if self._owns_database:
             await self.database.open()
         try:
+            await self._check_key_is_there()
             self._bucket = BucketKey(self._secret(), self.config.id)
             try:
                 born = await self.database.transact(self._register)
@@ -181,6 +185,7 @@ class Formation:
         if responder is None:
             responder = self._own_responder = configured_responder(config.model)
         self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
+        self.feed = Feed(access)
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
         self.exports = Exports(access)
@@ -196,6 +201,24 @@ class Formation:
         self.events.wake()
         if self._callbacks is not None:
             self._callbacks.tell(events)
+
+    async def _check_key_is_there(self) -> None:
+        """Refuse to make a new key for a formation that has one: it was left behind when the file was restored.
+
+        Raises:
+            ConfigurationError: The file beside the database is not there.
+        """
+        if self.config.secret_key is not None or not isinstance(self.database, SqliteDatabase):
+            return
+        path = key_file(self.database.path)
+        if path.exists():
+            return
+        known = select(formations.c.formation_id).where(formations.c.formation_id == self.config.id)
+        if await self.database.read(lambda connection: connection.execute(known).scalar()) is not None:
+            raise ConfigurationError(
+                f"{path} is missing, with which formation {self.config.id!r} finds its people: put it back from the "
+                "back-up that the database file came from, or set MUXI_SECRET_KEY to what the formation was made with."
+            )
 
     def _secret(self) -> str:
         if self.config.secret_key is not None:
@@ -230,6 +253,7 @@ class Formation:
         await self.worker.stop()
         await self.conversation.close()
         await self.events.stop()
+        await self.feed.stop()
         await self._runner.finish()
         if self._callbacks is not None:
             await self._callbacks.stop()

@@ -1,75 +1,581 @@
-"""What the database is asked about itself: nothing is found where nothing is wrong, and each rule finds its own."""
+"""What the database is asked about itself: nothing where nothing is wrong, and of each planted fault just its rule.
+
+The faults are planted in copies of furnished databases that have lost every constraint and trigger, in a transaction
+that is taken back. On SQLite all rules are asked of each fault, on PostgreSQL the one that must find it;
+``MUXI_LONG=1`` asks all there too.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+import sqlalchemy as sa
+from sqlalchemy import Connection, ForeignKeyConstraint
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from muxi_identity.config import FormationConfig, Secret
-from muxi_identity.storage.checks import check
+from muxi_identity import LinkCodeError
+from muxi_identity.config import FormationConfig
+from muxi_identity.context.inspection import inspect_formation
+from muxi_identity.storage.checks import NOTICE, RULES, Rule, check_rows, rules_for
+from muxi_identity.storage.checks.engine import engine_findings
 from muxi_identity.storage.opening import make_database
+from muxi_identity.storage.tables import metadata
 from tests.formations import Time, client_of
+from tests.postgres import PostgresCluster
 
-ALICE, BOB = ("U1", "slack"), ("U2", "slack")
+SECRET = "k" * 40
+KEY = "key_live_0123456789abcdefghij"
+D1 = ("D1", "slack")
+LONG = bool(os.environ.get("MUXI_LONG"))
+GONE = 999_999_999
 
-WRONG = {
-    "a user's root is a root": "UPDATE muxi_users SET root_pk = (SELECT min(pk) FROM muxi_users WHERE parent_pk IS NOT"
-    " NULL) WHERE parent_pk IS NULL AND public_id = 'usr_c'",
-    "a user has its parent's root": "UPDATE muxi_users SET root_pk = (SELECT pk FROM muxi_users WHERE public_id ="
-    " 'usr_c') WHERE parent_pk IS NOT NULL",
-    "who was merged has one standing merge, into its parent": "DELETE FROM muxi_merges",
-    "a standing merge has made its user a member": "UPDATE muxi_users SET parent_pk = NULL, root_pk = pk",
-    "an identifier is one person's": "UPDATE muxi_identifiers SET value = 'U1', bucket = (SELECT bucket FROM"
-    " muxi_identifiers WHERE spelling = 'U1'), slot = pk WHERE spelling <> 'U1'",
-    "a user was created once": "DELETE FROM muxi_history WHERE user_id = 'usr_c'",
-    "muxi_sessions: a row lies under whom its identifier belongs to": "UPDATE muxi_sessions SET user_pk = (SELECT pk"
-    " FROM muxi_users WHERE public_id = 'usr_c')",
-    "muxi_memories: a row has an owner": "UPDATE muxi_memories SET user_pk = 999999",
-    "a message is of whom its session is": "UPDATE muxi_messages SET identifier_pk = NULL",
+_USER = "(SELECT pk FROM muxi_users WHERE public_id = '{}')"
+A, B, C, D = (_USER.format(f"usr_{name}") for name in "abcd")
+_COPY = (
+    "INSERT INTO muxi_identifiers (formation_id, pk, user_pk, bucket, slot, type, scope, value, spelling, secret,"
+    " linked_at) SELECT formation_id, 5000, {user}, bucket, slot + 1, {type}, scope, {value}, spelling, {secret},"
+    " linked_at FROM muxi_identifiers WHERE {which}"
+)
+_LINKED = (
+    "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor)"
+    " SELECT formation_id, 5001, at, event, user_id, 5000, actor FROM muxi_history WHERE event = 'identifier:link'"
+    " LIMIT 1"
+)
+_SLACK = "spelling = 'D1'"
+_SECRET = "type = 'api_key'"
+
+# Rule -> what breaks it, and nothing else.
+FAULTS: dict[str, tuple[str, ...]] = {
+    "user-root": (f"UPDATE muxi_users SET root_pk = {A} WHERE public_id = 'usr_b'",),
+    "user-parent-root": (f"UPDATE muxi_users SET root_pk = {D} WHERE public_id = 'usr_b'",),
+    "user-parent-cycle": (
+        f"UPDATE muxi_users SET parent_pk = {B} WHERE public_id = 'usr_a'",
+        f"UPDATE muxi_merges SET primary_pk = {B} WHERE secondary_pk = {A}",
+    ),
+    "user-public-id": ("UPDATE muxi_users SET public_id = 'g' WHERE public_id = 'usr_g'",),
+    "user-created": ("DELETE FROM muxi_history WHERE event = 'user:create' AND user_id = 'usr_c'",),
+    "identifier-slot": (f"UPDATE muxi_identifiers SET slot = -1 WHERE {_SLACK}",),
+    "identifier-twice": (_COPY.format(user=A, type="type", value="value", secret="secret", which=_SLACK), _LINKED),
+    "identifier-secret-twice": (
+        _COPY.format(user=A, type="type", value="value", secret="secret", which=_SECRET),
+        _LINKED,
+    ),
+    "identifier-in-clear": (
+        f"UPDATE muxi_identifiers SET secret = false, value = '{KEY}', spelling = '{KEY}' WHERE {_SECRET}",
+    ),
+    "identifier-secret-hint": (f"UPDATE muxi_identifiers SET spelling = '{KEY}' WHERE {_SECRET}",),
+    "identifier-secret-elsewhere": (
+        _COPY.format(user=A, type="NULL", value=f"'{KEY}'", secret="false", which=_SECRET),
+        _LINKED,
+    ),
+    "identifier-erased": (f"UPDATE muxi_identifiers SET spelling = '' WHERE {_SLACK}",),
+    "identifier-link-recorded": ("DELETE FROM muxi_history WHERE event = 'identifier:link'",),
+    "identifier-unlink-recorded": ("UPDATE muxi_identifiers SET unlinked_at = NULL WHERE spelling = 'D2'",),
+    "merge-of-member": (f"DELETE FROM muxi_merges WHERE secondary_pk = {B}",),
+    "merge-standing": (
+        "INSERT INTO muxi_merges (formation_id, merge_id, primary_pk, secondary_pk, merged_at, mode, actor)"
+        f" VALUES ('f', 'mrg_x', {A}, {D}, 1, 'merge', 'test')",
+        "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, other_user_id, merge_id, actor)"
+        " VALUES ('f', 5000, 1, 'user:merge', 'usr_a', 'usr_d', 'mrg_x', 'test')",
+    ),
+    "merge-self": (
+        "UPDATE muxi_history SET other_user_id = 'usr_d' WHERE merge_id IN (SELECT merge_id FROM muxi_merges WHERE"
+        " undone_at IS NOT NULL)",
+        f"UPDATE muxi_merges SET primary_pk = {D}, secondary_pk = {D} WHERE undone_at IS NOT NULL",
+    ),
+    "merge-recorded": ("DELETE FROM muxi_history WHERE event = 'user:merge' AND other_user_id = 'usr_b'",),
+    "merge-undone-recorded": ("DELETE FROM muxi_history WHERE event = 'user:unmerge'",),
+    "merge-separated": ("DELETE FROM muxi_separations",),
+    "history-names": ("UPDATE muxi_history SET user_id = 'a@b.example' WHERE event = 'user:delete'",),
+    "history-details": ("""UPDATE muxi_history SET details = '{"said": "a@b.example"}' WHERE details IS NOT NULL""",),
+    "session-audience": ("UPDATE muxi_sessions SET audience = 'everybody'",),
+    "message-owner": (f"UPDATE muxi_messages SET user_pk = {A}, identifier_pk = NULL",),
+    "message-time": ("UPDATE muxi_messages SET created_at = created_at + 1000000000",),
+    "message-role": ("UPDATE muxi_messages SET role = 'system'",),
+    "memory-words": ("UPDATE muxi_memories SET content = 'Something else' WHERE key = 'budget'",),
+    "working-kind": ("UPDATE muxi_working_memory SET kind = 'message'",),
+    "working-bounds": ("UPDATE muxi_working_memory SET expires_at = created_at - 1",),
+    "task-state": ("UPDATE muxi_tasks SET status = 'sleeping' WHERE claim IS NULL",),
+    "task-due": ("UPDATE muxi_tasks SET next_run_at = NULL WHERE claim IS NULL",),
+    "task-claim": ("UPDATE muxi_tasks SET claimed_until = NULL",),
+    "task-claim-run": ("UPDATE muxi_task_runs SET status = 'lost', finished_at = 1 WHERE status = 'running'",),
+    "task-run-claimed": ("UPDATE muxi_tasks SET claim = NULL, claimed_until = NULL",),
+    "task-run-state": ("UPDATE muxi_task_runs SET attempt = 0",),
+    "task-run-owner": (f"UPDATE muxi_task_runs SET user_pk = {A}, identifier_pk = NULL",),
+    "synopsis-whole": ("UPDATE muxi_synopses SET basis = NULL WHERE text IS NOT NULL",),
+    "link-code-form": ("UPDATE muxi_link_codes SET code_hash = :short",),
+    "json-identifiers-metadata": ("UPDATE muxi_identifiers SET metadata = '[]'",),
+    "json-sessions-context": ("UPDATE muxi_sessions SET context = '{'",),
+    "json-memories-metadata": ("UPDATE muxi_memories SET metadata = 'x'",),
+    "json-preferences-value": ("UPDATE muxi_preferences SET value = ''",),
+    "outbox-claim": ("UPDATE muxi_outbox SET claim = 'x'",),
+    "outbox-attempts": ("UPDATE muxi_outbox SET attempts = 1",),
+    "outbox-body": ("UPDATE muxi_outbox SET user_id = 'usr_x'",),
+    "idempotency-answer": ("UPDATE muxi_idempotency SET answer = '{}'",),
+    "request-form": ("UPDATE muxi_requests SET answer = :short",),
+    "server-key-form": ("UPDATE muxi_api_keys SET digest = :short",),
+    "link-attempts": ("UPDATE muxi_link_attempts SET failures = 0",),
+    "key-twice": ("UPDATE muxi_preferences SET pk = (SELECT min(pk) FROM muxi_messages)",),
+    "key-positive": ("UPDATE muxi_preferences SET pk = -1",),
+    "key-ahead": ("UPDATE muxi_preferences SET pk = 1000000",),
+    "formation-form": ("UPDATE muxi_formations SET key_check = :short",),
+    "formation-missing": ("UPDATE muxi_api_keys SET formation_id = 'nobody'",),
+    "bool_identifiers_secret": ("UPDATE muxi_identifiers SET secret = 7 WHERE secret",),
+    "fk_identifiers_user": (f"UPDATE muxi_identifiers SET user_pk = {GONE} WHERE spelling = 'A1'",),
+    "fk_users_root": (f"UPDATE muxi_users SET root_pk = {GONE} WHERE parent_pk IS NOT NULL",),
+    "nn_users": ("UPDATE muxi_users SET created_at = NULL",),
+    "ck_users_not_own_parent": ("UPDATE muxi_users SET parent_pk = pk WHERE public_id = 'usr_b'",),
+    "ck_users_root_has_no_parent": (
+        f"UPDATE muxi_users SET parent_pk = {C} WHERE public_id = 'usr_d'",
+        "INSERT INTO muxi_merges (formation_id, merge_id, primary_pk, secondary_pk, merged_at, mode, actor)"
+        f" VALUES ('f', 'mrg_x', {C}, {D}, 1, 'merge', 'test')",
+        "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, other_user_id, merge_id, actor)"
+        " VALUES ('f', 5000, 1, 'user:merge', 'usr_c', 'usr_d', 'mrg_x', 'test')",
+    ),
+    "ck_identifiers_owned": ("UPDATE muxi_identifiers SET user_pk = NULL WHERE spelling = 'A1'",),
+    "ck_identifiers_scope_has_type": ("UPDATE muxi_identifiers SET scope = 'T1', type = NULL WHERE spelling = 'D1'",),
+    "ck_identifiers_secret_not_kept": (f"UPDATE muxi_identifiers SET value = '{KEY}' WHERE {_SECRET}",),
+    "ck_separations_order": (
+        "UPDATE muxi_merges SET undone_at = NULL WHERE undone_at IS NOT NULL",
+        "UPDATE muxi_separations SET one_pk = other_pk, other_pk = one_pk",
+    ),
 }
+SQLITE_FAULTS = {
+    "memory-index": ("UPDATE muxi_memory_words SET words = 'else' WHERE words LIKE '%budget%'",),
+    "memory-index-left": (
+        "INSERT INTO muxi_memory_words (owner, memory, words, pk) VALUES ('66u1', '66m5000', 'gone', 5000)",
+    ),
+}
+POSTGRES_FAULTS = {
+    "memory-index": ("UPDATE muxi_memories SET lexemes = 'else' WHERE key = 'budget'",),
+}
+# What follows from a fault by itself: the same row breaks these as well.
+ALSO = {
+    "user-public-id": {"user-created"},
+    **{f"fk_{table}_{key}": {"message-owner"} for table in ("sessions", "messages") for key in ("user", "provenance")},
+    **{f"fk_{table}_{key}": {"task-run-owner"} for table in ("tasks", "task_runs") for key in ("user", "provenance")},
+    "fk_task_runs_task": {"task-claim-run"},
+    "fk_memories_user": {"memory-index"},
+    "fk_users_parent": {"merge-of-member", "merge-standing"},
+    "fk_merges_primary": {"merge-of-member", "merge-standing", "merge-separated"},
+    "fk_merges_secondary": {"merge-of-member", "merge-recorded", "merge-undone-recorded", "merge-separated"},
+    "fk_separations_one": {"ck_separations_order", "merge-separated"},
+    "fk_separations_other": {"merge-separated"},
+    "ck_users_not_own_parent": {"merge-of-member", "merge-standing"},
+    "ck_users_root_has_no_parent": {"user-parent-root"},
+    "ck_separations_order": {"merge-standing", "merge-undone-recorded"},
+}
+# The same of a row that is there twice.
+TWICE = {"muxi_history": {"user-created"}, "muxi_identifiers": {"identifier-twice"}, "muxi_merges": {"merge-of-member"}}
+
+
+def _generic_faults() -> dict[str, tuple[str, ...]]:
+    """A fault for every key of the schema, made as the rules are: from the tables."""
+    faults: dict[str, tuple[str, ...]] = {}
+    for table in metadata.sorted_tables:
+        for constraint in table.foreign_key_constraints:
+            faults[str(constraint.name)] = _foreign_fault(constraint)
+        for name in _unique_names(table):
+            faults[name] = (f"INSERT INTO {table.name} SELECT * FROM {table.name} LIMIT 1",)
+        required = next(column.name for column in reversed(table.columns) if not column.nullable)
+        faults[f"nn_{_short(table)}"] = (f'UPDATE {table.name} SET "{required}" = NULL',)
+        for column in table.columns:
+            if isinstance(column.type, sa.Boolean):
+                faults[f"bool_{_short(table)}_{column.name}"] = (f"UPDATE {table.name} SET {column.name} = 7",)
+    return faults
+
+
+def _foreign_fault(constraint: ForeignKeyConstraint) -> tuple[str, ...]:
+    table, own = constraint.table.name, [element.parent.name for element in constraint.elements]
+    if own[1:] == ["user_pk", "identifier_pk"]:
+        return (f"UPDATE {table} SET identifier_pk = {GONE}",)
+    return (f"UPDATE {table} SET {own[-1]} = {GONE} WHERE {own[-1]} IS NOT NULL",)
+
+
+def _unique_names(table: sa.Table) -> list[str]:
+    constraints = [
+        each for each in table.constraints if isinstance(each, sa.PrimaryKeyConstraint | sa.UniqueConstraint)
+    ]
+    return [*(str(each.name) for each in constraints), *(str(each.name) for each in table.indexes if each.unique)]
+
+
+def _short(table: sa.Table) -> str:
+    return table.name.removeprefix("muxi_")
+
+
+GENERIC = _generic_faults()
+
+
+def fault_of(rule: Rule, dialect: str) -> tuple[str, ...] | None:
+    """Return what breaks ``rule``, None where nobody has planted anything."""
+    own = SQLITE_FAULTS if dialect == "sqlite" else POSTGRES_FAULTS
+    return own.get(rule.name) or FAULTS.get(rule.name) or GENERIC.get(rule.name)
+
+
+@dataclass
+class Loose:
+    """A furnished database without constraints; ``broken_by`` plants a fault, asks, and takes it back."""
+
+    dialect: str
+    now: int
+    engine: Any
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def broken_by(self, fault: tuple[str, ...], rules: list[Rule]) -> set[str]:
+        def work(connection: Connection) -> set[str]:
+            for statement in fault:
+                given = {"short": b"short"} if ":short" in statement else {}
+                assert connection.execute(sa.text(statement), given).rowcount > 0, statement
+            return {finding.rule for rule in rules for finding in rule.findings(connection, self.now)}
+
+        return self.run(work)
+
+    def run(self, work: Any) -> Any:
+        if self.loop is None:
+            with self.engine.connect() as connection, contextlib.closing(connection.begin()) as transaction:
+                found = work(connection)
+                transaction.rollback()
+            return found
+
+        async def asynchronously() -> Any:
+            async with self.engine.connect() as connection:
+                await connection.begin()
+                found = await connection.run_sync(work)
+                await connection.rollback()
+                return found
+
+        return self.loop.run_until_complete(asynchronously())
+
+
+async def use_everything(config: FormationConfig, time: Time) -> None:
+    """Leave a row of every kind that clients write."""
+    async with client_of(config, time) as client:
+        for name in "abcdefg":
+            await client.create_user(f"usr_{name}")
+        for name in ("A1", "B1", "C1", "D1", "D2"):
+            given = {"identifier": name, "type": "slack", "metadata": {"team": 1}}
+            await client.associate_user_identifiers([given], f"usr_{name[0].lower()}", idempotency_key=f"key {name}")
+        await client.associate_user_identifiers([(KEY, "api_key"), "d@example.com", "bare"], "usr_d")
+        await client.unlink_user_identifier(("D2", "slack"))
+        await client.merge_users("usr_a", "usr_b")
+        await client.merge_users("usr_c", "usr_a")
+        undone = await client.merge_users("usr_d", "usr_e")
+        await client.unmerge_users(undone["merge_id"])
+        await client.delete_user("usr_f")
+        reply = await client.chat("My budget is $5", user_id=D1)
+        await client.set_session_context(reply["session_id"], D1, {"topic": "money"})
+        await client.add_memory(D1, "Allergic to peanuts", metadata={"from": "form"})
+        await client.add_working_memory(D1, "Peanuts")
+        await client.set_preference(D1, "language", "pt")
+        await client.set_credential(D1, "github", "ghp_abcdefghijklmnop")
+        await client.get_synopsis(D1)
+        for _ in range(2):
+            await client.schedule_task(D1, "Anything new?", cron="0 9 * * *")
+        await client.create_link_code(D1)
+        with pytest.raises(LinkCodeError):
+            await client.redeem_link_code("AAAA-AAAA", ("A1", "slack"), confirm=True)
 
 
 async def furnish(config: FormationConfig, time: Time) -> None:
-    async with client_of(config, time) as client:
-        for who in (ALICE, BOB):
-            await client.chat("My budget is $5", user_id=who)
-        await client.associate_user_identifiers([ALICE, BOB], on_conflict="merge")
-        await client.create_user("usr_c")
-
-
-async def findings(config: FormationConfig, time: Time) -> dict[str, int]:
+    """Leave a row of every kind."""
+    await use_everything(config, time)
     database = make_database(config.database)
     await database.open()
     try:
-
-        def work(connection: Connection) -> Any:
-            return check(connection, time.at)
-
-        found = await database.read(work)
-        return {each.rule: each.rows for each in found if each.formation_id == config.id}
+        await database.transact(_serve)
     finally:
         await database.close()
 
 
-async def test_nothing_is_wrong(database_config: FormationConfig) -> None:
-    time = Time()
-    await furnish(database_config, time)
-    assert await findings(database_config, time) == {}
+def _serve(connection: Connection) -> None:
+    """What workers and servers write: a run that is under way, a request that was answered, a key that was made."""
+    task = connection.execute(sa.text("SELECT * FROM muxi_tasks ORDER BY pk LIMIT 1")).one()
+    connection.execute(
+        sa.text("UPDATE muxi_tasks SET claim = 'run_1', claimed_until = 2, attempts = 1 WHERE pk = :pk"),
+        {"pk": task.pk},
+    )
+    (pk,) = connection.execute(sa.text("SELECT max(pk) FROM muxi_history")).one()
+    connection.execute(sa.text("UPDATE muxi_formations SET next_key = next_key + 10000"))
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT setval('muxi_keys', 10000)"))
+    tables = metadata.tables
+    connection.execute(
+        tables["muxi_task_runs"].insert(),
+        {
+            "formation_id": "f",
+            "pk": pk + 1,
+            "user_pk": task.user_pk,
+            "identifier_pk": task.identifier_pk,
+            "run_id": "run_1",
+            "task_pk": task.pk,
+            "due_at": 1,
+            "started_at": 1,
+            "status": "running",
+            "attempt": 1,
+            "missed": 0,
+        },
+    )
+    common = {"formation_id": "f", "created_at": 1}
+    connection.execute(
+        tables["muxi_requests"].insert(),
+        {**common, "key": b"k" * 32, "fingerprint": b"f" * 32, "claim": "c", "claimed_until": 2, "answer": b"a" * 40},
+    )
+    connection.execute(tables["muxi_api_keys"].insert(), {**common, "role": "admin", "digest": b"d" * 32})
 
 
-@pytest.mark.parametrize("rule", WRONG)
-async def test_each_rule_finds_its_own(rule: str, tmp_path: Path) -> None:
-    persistent = {"provider": "sqlite", "connection_string": str(tmp_path / "muxi.db")}
-    config = FormationConfig.from_mapping({"id": "a", "memory": {"persistent": persistent}})
-    assert config.secret_key is None or isinstance(config.secret_key, Secret)
-    time = Time()
-    await furnish(config, time)
-    with sqlite3.connect(tmp_path / "muxi.db") as connection:  # foreign keys are not enforced here
-        connection.execute("PRAGMA ignore_check_constraints = ON")
-        connection.execute(WRONG[rule])
-    found = await findings(config, time)
-    assert found.get(rule, 0) >= 1, found
+def config_of(provider: str, where: str) -> FormationConfig:
+    os.environ["MUXI_SECRET_KEY"] = SECRET
+    try:
+        persistent = {"provider": provider, "connection_string": where}
+        hook = {"url": "https://example.com/hooks", "secret": "whsec_" + "QUJD" * 12}
+        return FormationConfig.from_mapping({"id": "f", "memory": {"persistent": persistent}, "webhooks": [hook]})
+    finally:
+        del os.environ["MUXI_SECRET_KEY"]
+
+
+def _loosen(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        connection.exec_driver_sql(f"CREATE TABLE loose AS SELECT * FROM {table.name}")
+        connection.exec_driver_sql(f"DROP TABLE {table.name}" + " CASCADE" * (connection.dialect.name == "postgresql"))
+        connection.exec_driver_sql(f"ALTER TABLE loose RENAME TO {table.name}")
+
+
+@pytest.fixture(scope="module")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[FormationConfig, Time]:
+    config, time = config_of("sqlite", str(tmp_path_factory.mktemp("checks") / "muxi.db")), Time()
+    asyncio.run(furnish(config, time))
+    return config, time
+
+
+@pytest.fixture(scope="module")
+def postgres_database(postgres_cluster: PostgresCluster) -> tuple[FormationConfig, Time]:
+    config, time = config_of("postgres", postgres_cluster.create_database()), Time()
+    asyncio.run(furnish(config, time))
+    return config, time
+
+
+@pytest.fixture(scope="module")
+def loose_sqlite(
+    sqlite_file: tuple[FormationConfig, Time], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Loose]:
+    config, time = sqlite_file
+    assert config.database.path is not None
+    copy = tmp_path_factory.mktemp("loose") / "muxi.db"
+    with contextlib.closing(sqlite3.connect(config.database.path)) as source:
+        source.execute("VACUUM INTO ?", (str(copy),))
+    engine = _sqlite_engine(copy)
+    with engine.begin() as connection:
+        _loosen(connection)
+    yield Loose("sqlite", time.at, engine)
+    engine.dispose()
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path, isolation_level=None))
+    sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+@pytest.fixture(scope="module")
+def loose_postgres(postgres_database: tuple[FormationConfig, Time]) -> Iterator[Loose]:
+    config, time = postgres_database
+    assert config.database.url is not None
+    loop = asyncio.new_event_loop()
+    engine = create_async_engine(config.database.url.reveal().replace("postgresql://", "postgresql+asyncpg://"))
+    name = f"loose_{time.at}"
+    loop.run_until_complete(_copy_database(engine, config, name))
+    copy = create_async_engine(engine.url.set(database=name))
+
+    async def loosen() -> None:
+        async with copy.begin() as connection:
+            await connection.run_sync(_loosen)
+
+    loop.run_until_complete(loosen())
+    yield Loose("postgresql", time.at, copy, loop)
+    loop.run_until_complete(copy.dispose())
+    loop.close()
+
+
+async def _copy_database(engine: Any, config: FormationConfig, name: str) -> None:
+    source = engine.url.database
+    await engine.dispose()
+    admin = create_async_engine(engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    async with admin.connect() as connection:
+        await connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{source}"'))
+    await admin.dispose()
+
+
+@pytest.mark.parametrize("place", ["sqlite_file", "postgres_database"])
+def test_nothing_is_wrong(place: str, request: pytest.FixtureRequest) -> None:
+    config, time = request.getfixturevalue(place)
+
+    async def look() -> Any:
+        database = make_database(config.database)
+        await database.open(upgrade=False)
+        try:
+            return await database.read(
+                lambda connection: [
+                    *engine_findings(connection),
+                    *check_rows(connection, time.at),
+                    *inspect_formation(connection, config, SECRET, time.at),
+                ]
+            )
+        finally:
+            await database.close()
+
+    assert asyncio.run(look()) == []
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_every_rule_has_a_planted_fault(dialect: str) -> None:
+    assert [rule.name for rule in rules_for(dialect) if fault_of(rule, dialect) is None] == []
+    assert {*FAULTS, *SQLITE_FAULTS, *POSTGRES_FAULTS, *GENERIC} <= {rule.name for rule in RULES}
+
+
+def test_names_and_words() -> None:
+    for dialect in ("sqlite", "postgresql"):
+        names = [rule.name for rule in rules_for(dialect)]
+        assert len(names) == len(set(names))
+    for rule in RULES:
+        assert rule.meaning.endswith("."), rule.name
+        assert rule.mend.endswith("."), rule.name
+
+
+@pytest.mark.parametrize("name", [rule.name for rule in rules_for("sqlite")])
+def test_a_fault_on_sqlite(name: str, loose_sqlite: Loose) -> None:
+    _just_its_own(name, loose_sqlite)
+
+
+@pytest.mark.parametrize("name", [rule.name for rule in rules_for("postgresql")])
+def test_a_fault_on_postgres(name: str, loose_postgres: Loose) -> None:
+    _just_its_own(name, loose_postgres)
+
+
+def _just_its_own(name: str, loose: Loose) -> None:
+    rules = list(rules_for(loose.dialect))
+    (rule,) = (rule for rule in rules if rule.name == name)
+    fault = fault_of(rule, loose.dialect)
+    assert fault is not None
+    everything = loose.dialect == "sqlite" or LONG
+    found = loose.broken_by(fault, rules if everything else [rule])
+    if not everything:
+        assert found == {name}
+        return
+    assert name in found
+    assert found - {name} == (ALSO.get(name) or _of_the_same_row(name)) - {name}
+
+
+def _of_the_same_row(name: str) -> set[str]:
+    """What else breaks where a row is there twice: the other keys of its table."""
+    for table in metadata.sorted_tables:
+        if name in _unique_names(table):
+            of_keys = {"key-twice"} if "pk" in table.columns else set()
+            return {*_unique_names(table), *TWICE.get(table.name, ()), *of_keys}
+    return set()
+
+
+ENGINE_FAULTS = {
+    "sqlite": {
+        "schema-parts": ("DROP TRIGGER tr_memories_changed", "DROP INDEX uq_sessions_key"),
+        "file-integrity": (
+            "UPDATE sqlite_master SET sql = replace(sql, 'user_pk, last', 'pk, last')"
+            " WHERE name = 'ix_sessions_newest'",
+        ),
+        "memory-index-damaged": ("DELETE FROM muxi_memory_words_data WHERE id > 10",),
+    },
+    "postgresql": {
+        "schema-parts": (
+            "DROP INDEX uq_sessions_key",
+            "ALTER TABLE muxi_users DROP CONSTRAINT ck_users_not_own_parent",
+        ),
+        "index-invalid": ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_users_root'::regclass",),
+        "constraint-invalid": (
+            "ALTER TABLE muxi_users DROP CONSTRAINT ck_users_not_own_parent,"
+            " ADD CONSTRAINT ck_users_not_own_parent CHECK (parent_pk <> pk) NOT VALID",
+        ),
+        "trigger-off": ("ALTER TABLE muxi_messages DISABLE TRIGGER ALL",),
+        "collation-changed": ("UPDATE pg_database SET datcollversion = 'older' WHERE datname = current_database()",),
+    },
+}
+
+
+@pytest.mark.parametrize("rule", ENGINE_FAULTS["sqlite"])
+def test_a_damaged_file(rule: str, sqlite_file: tuple[FormationConfig, Time], tmp_path: Path) -> None:
+    source, _ = sqlite_file
+    assert source.database.path is not None
+    copy = tmp_path / "muxi.db"
+    with contextlib.closing(sqlite3.connect(source.database.path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for statement in ENGINE_FAULTS["sqlite"][rule]:
+            connection.execute(statement)
+        connection.commit()
+    engine = _sqlite_engine(copy)
+    with engine.begin() as connection:
+        found = engine_findings(connection)
+    engine.dispose()
+    assert [finding.rule for finding in found] == [rule]
+    assert found[0].about
+
+
+@pytest.mark.parametrize("rule", ENGINE_FAULTS["postgresql"])
+def test_a_schema_that_does_not_keep(rule: str, postgres_database: tuple[FormationConfig, Time]) -> None:
+    config, _ = postgres_database
+    assert config.database.url is not None
+    engine = create_async_engine(config.database.url.reveal().replace("postgresql://", "postgresql+asyncpg://"))
+
+    def work(connection: Connection) -> Any:
+        for statement in ENGINE_FAULTS["postgresql"][rule]:
+            connection.exec_driver_sql(statement)
+        return engine_findings(connection)
+
+    async def look() -> Any:
+        try:
+            async with engine.connect() as connection:
+                await connection.begin()
+                found = await connection.run_sync(work)
+                await connection.rollback()
+                return found
+        finally:
+            await engine.dispose()
+
+    found = asyncio.run(look())
+    assert [finding.rule for finding in found] == [rule]
+    assert found[0].about
+
+
+KEYED_FAULTS = {
+    "formation-key": "UPDATE muxi_formations SET key_check = zeroblob(32)",
+    "identifier-bucket": "UPDATE muxi_identifiers SET bucket = zeroblob(16) WHERE spelling = 'D1'",
+    "identifier-secret-type": "UPDATE muxi_identifiers SET type = 'badge' WHERE spelling = 'D1'",
+    "credential-unreadable": "UPDATE muxi_credentials SET service = 'gitlab'",
+    "credential-key-unknown": "UPDATE muxi_credentials SET key_id = 'other'",
+    "task-schedule": "UPDATE muxi_tasks SET schedule = '99 9 * * *'",
+    "person-over-limit": "UPDATE muxi_identifiers SET type = 'crm', secret = false WHERE user_pk IN"
+    " (SELECT pk FROM muxi_users WHERE public_id = 'usr_d')",
+}
+
+
+@pytest.mark.parametrize("rule", KEYED_FAULTS)
+def test_what_the_key_tells(rule: str, loose_sqlite: Loose) -> None:
+    config = FormationConfig.from_mapping(
+        {"id": "f", "identity": {"types": {"badge": {"secret": True}, "crm": {"max_per_user": 1}}}}
+    )
+
+    def work(connection: Connection) -> Any:
+        assert connection.execute(sa.text(KEYED_FAULTS[rule])).rowcount > 0
+        return inspect_formation(connection, config, SECRET, loose_sqlite.now)
+
+    found = loose_sqlite.run(work)
+    assert [finding.rule for finding in found] == [rule]
+    assert (found[0].level == NOTICE) == (rule in {"credential-key-unknown", "person-over-limit"})
+    assert "ghp_" not in repr(found)

@@ -226,8 +226,13 @@ def test_database(muxi: Commands) -> None:
     with sqlite3.connect(muxi.file.with_name("test.db")) as connection:
         connection.execute("UPDATE muxi_messages SET identifier_pk = NULL")
     broken = muxi.json("db", "check", code=1)
-    assert broken["findings"] == [{"formation_id": "test", "rule": "a message is of whom its session is", "rows": 2}]
-    assert "a message is of whom" in muxi("db", "check", code=1).stdout
+    (finding,) = broken["findings"]
+    assert (finding["formation_id"], finding["rule"], finding["rows"]) == ("test", "message-owner", 2)
+    assert finding["meaning"]
+    assert finding["mend"]
+    told = muxi("db", "check", code=1).stdout
+    assert "message-owner" in told
+    assert "To mend it: " in told
 
 
 def test_keys_and_tokens(muxi: Commands) -> None:

@@ -36,6 +36,7 @@ PATHS = [
     "unmerge of users with 100 rows each",
     "context load, 1 member",
     "context load, 2 members",
+    "import of 300 people",
 ]
 ONE_ROUND_TRIP = [
     "first contact",

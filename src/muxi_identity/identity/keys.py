@@ -42,13 +42,18 @@ class BucketKey:
         return self.fingerprint("key check")
 
 
+def key_file(database: Path) -> Path:
+    """Return the place of the key that lies beside a SQLite file."""
+    return database.with_suffix(".key")
+
+
 def key_beside(database: Path) -> str:
     """Return the key that lies beside a SQLite file, and make it (mode 0600) where there is none.
 
     Raises:
         ConfigurationError: It cannot be read or made.
     """
-    path = database.with_suffix(".key")
+    path = key_file(database)
     try:
         if not path.exists():
             _make_key(path)

@@ -79,12 +79,12 @@ class RowParser:
         """
         row = Row(position, entry.line, entry.raw)
         try:
+            given = {} if entry.skip is not None else entry.read()
+            if is_member(given):  # a line of JSON that nobody has looked at yet
+                entry = entry_of(entry.line, given, scoped=self._options.scoped, raw=entry.raw)
+                given = entry.row or {}
             if entry.skip is None:
-                given = entry.read()
-                if is_member(given):  # a line of JSON that nobody has looked at yet
-                    entry = entry_of(entry.line, given, scoped=self._options.scoped, raw=entry.raw)
-            if entry.skip is None:
-                self._fill(row, entry.read())
+                self._fill(row, given)
             else:
                 row.note = Note(entry.line, "skipped", entry.skip, SKIPPED[entry.skip])
         except InvalidRequestError as error:

@@ -42,8 +42,10 @@ class Database(abc.ABC):
     """How many look-ups may wait for another one to end."""
 
     @abc.abstractmethod
-    async def open(self) -> None:
+    async def open(self, *, upgrade: bool = True) -> None:
         """Connect and bring the schema up to date. Safe when several processes do it at once.
+
+        Without ``upgrade`` nothing is changed or made: for whoever only looks, at a schema of whatever revision.
 
         Raises:
             StorageUnavailableError: It cannot be reached.

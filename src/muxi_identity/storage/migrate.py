@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
+from muxi_identity.errors import ConfigurationError
+
 logger = logging.getLogger("muxi_identity.storage")
 
 VERSION_TABLE = "muxi_schema_version"
+_LINE = 1
+_NAME = re.compile(r"((?P<line>[2-9][0-9]?)\.)?[0-9]{4}")
 # Any number will do, as long as no other program on the same database uses it for another purpose.
 _ADVISORY_LOCK = 0x6D75_7869_6964
 # A migration that cannot have its lock soon gives up, rather than stop everybody who queues behind it.
@@ -63,7 +68,10 @@ def upgrade(connection: Connection) -> None:
     """Upgrade the schema to :func:`newest`, in one transaction that only one process runs at a time.
 
     ``connection`` is in no transaction. Does nothing, and takes no lock, where the schema is up to date; a database
-    that newer code has upgraded is left alone, since a schema keeps serving the code before it.
+    that newer code has upgraded is left alone, since within its line a schema keeps serving the code before it.
+
+    Raises:
+        ConfigurationError: The schema is of a later line, or of another program.
     """
     connection.execution_options(muxi_begin="DEFERRED")  # SQLite: looking takes no write lock
     with connection.begin():
@@ -114,10 +122,41 @@ _upgrading = threading.Lock()
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def is_behind(revision: str | None) -> bool:
+    """Tell whether :func:`upgrade` has anything to do for a database of this revision."""
+    return revision is None or (revision != newest() and revision in _revisions())
+
+
+def check_serves(revision: str) -> None:
+    """Check that this code can work with a schema of ``revision``, which it does not know.
+
+    Revisions only add, and so serve older code too, until one must take something away: that begins a new line, which
+    its name says (``2.0001``; what has no line in its name is of the first).
+
+    Raises:
+        ConfigurationError: It is of a later line, or none of ours.
+    """
+    named = _NAME.fullmatch(revision)
+    if named is None:
+        raise ConfigurationError(
+            f"The table {VERSION_TABLE} of the database names a schema revision that no version of this program has "
+            "made; name another database, or restore this one."
+        )
+    if int(named["line"] or 1) > _LINE:
+        raise ConfigurationError(
+            f"The database has schema revision {revision}, which this version is too old for: install the version that "
+            "upgraded it, or a newer one. Nothing was changed."
+        )
+
+
+def _revisions() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def _known(revision: str | None) -> bool:
-    if revision is None:
-        return True
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision not in known:
+    known = revision is None or revision in _revisions()
+    if not known:
+        assert revision is not None
+        check_serves(revision)
         logger.warning("the database has schema revision %s, which is newer than this code", revision)
-    return revision in known
+    return known

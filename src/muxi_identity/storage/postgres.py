@@ -18,7 +18,7 @@ from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.ears import PostgresEars, refused
 from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
-from muxi_identity.storage.migrate import upgrade
+from muxi_identity.storage.migrate import upgrade as upgrade_schema
 from muxi_identity.storage.places import Places
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.statements import (
@@ -84,11 +84,12 @@ class PostgresDatabase(Database):
     def _line(self, number: int) -> Places:
         return Places(number, most_waiting=self._limits.max_waiting, seconds=self._limits.wait_timeout)
 
-    async def open(self) -> None:
+    async def open(self, *, upgrade: bool = True) -> None:
         number = self._limits.pool_size
         self._engine = Transactions(self._connector, number, self._line(number), self._limits.statement_timeout)
         try:
-            await self._engine.run_apart(upgrade)
+            if upgrade:
+                await self._engine.run_apart(upgrade_schema)
             system, name = await self.read(_name_database)
         except BaseException as error:
             await self.close()

@@ -21,7 +21,7 @@ from muxi_identity.errors import ConfigurationError
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
-from muxi_identity.storage.migrate import upgrade
+from muxi_identity.storage.migrate import upgrade as upgrade_schema
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.sqlite_writes import extend_person, insert_person
 from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE, READ_BUCKET_SQLITE
@@ -60,31 +60,35 @@ class SqliteDatabase(Database):
         self._reading: Worker | None = None
         _alive.add(self)
 
-    async def open(self) -> None:
+    async def open(self, *, upgrade: bool = True) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed.")
         self._writing = Worker("muxi-sqlite-write")
         self._reading = Worker("muxi-sqlite-read")
         try:
-            await self._in_thread(self._writing, self._open_now)
+            await self._in_thread(self._writing, self._open_now, upgrade)
         except BaseException:
             await self.close()
             raise
 
-    def _open_now(self) -> None:
+    def _open_now(self, upgrade: bool) -> None:
         with self._write_gate:
-            self._open_gated()
+            self._open_gated(upgrade)
 
-    def _open_gated(self) -> None:
+    def _open_gated(self, upgrade: bool) -> None:
         if not _has_full_text_search():
             raise ConfigurationError(
                 "This Python's SQLite was built without FTS5, by which memories are searched; use another build."
             )
-        _make_home(self.path, self._ignore_in_git)
+        if upgrade:
+            _make_home(self.path, self._ignore_in_git)
+        elif not self.path.is_file():
+            raise ConfigurationError(f"There is no database file {self.path}.")
         self._engine = _make_engine(self._connect)
         try:
-            with self._engine.connect() as connection:
-                upgrade(connection)
+            if upgrade:
+                with self._engine.connect() as connection:
+                    upgrade_schema(connection)
             with self._lock:
                 self._connected_reader()
         except sa.exc.DatabaseError as error:

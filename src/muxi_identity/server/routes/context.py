@@ -191,8 +191,7 @@ async def record_turn(call: Calling, user_id: UserInPath, body: TurnBody) -> Rec
         topics=body.topics,
         idempotency_key=call.repetition_key,  # kept with what is done: exact even where a worker dies
     )
-    told = {"user_id": recorded["muxi_user_id"], "session_id": recorded["session_id"], "request_id": call.request_id}
-    call.site.bus.publish(recorded["muxi_user_id"], "turn", told)
+    call.site.formation.feed.wake()
     return recorded
 
 
