@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DATABASES = ("sqlite", "postgres")
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -12,6 +14,9 @@ class Extent:
     people: int
     blocks: int
     entries: int
+    databases: tuple[str, ...] = DATABASES
+    sizes: tuple[int, ...] = ()
+    """Numbers of identifiers that the growth is measured at."""
 
     @property
     def quick(self) -> bool:
@@ -20,4 +25,4 @@ class Extent:
 
 
 FULL = Extent(people=10_000, blocks=60, entries=500_000)
-QUICK = Extent(people=600, blocks=2, entries=5_000)
+QUICK = Extent(people=300, blocks=2, entries=5_000, sizes=(600,))

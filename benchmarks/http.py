@@ -27,20 +27,13 @@ _CONNECTIONS = 4
 _AHEAD = 64
 _KEYS = 100
 _GOOD = b'"success":true'
-_KEY = secrets.token_urlsafe(24)
+KEY = secrets.token_urlsafe(24)
 
 
 async def measure(extent: Extent) -> list[Row]:
     """Measure on SQLite: a cached look-up asks no database."""
     with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
-        file = Path(folder) / "bench.yaml"
-        settings = {
-            "id": "bench",
-            "memory": {"persistent": {"connection_string": str(Path(folder) / "muxi.db")}},
-            "server": {"api_keys": {"admin_key": f"{_KEY}-admin", "client_key": _KEY}},
-        }
-        file.write_text(json.dumps(settings), encoding="utf-8")
-        async with _server(file) as port:
+        async with serving(Path(folder)) as port:
             connections = [await _Connection.open(port) for _ in range(_CONNECTIONS)]
             people = [f"person{number}@example.com" for number in range(_KEYS)]
             for person in people:
@@ -67,7 +60,7 @@ async def _block(connections: list[_Connection], requests: list[bytes]) -> list[
 def _request(path: str, person: str, *, create: bool = False) -> bytes:
     body = json.dumps({"identifier": person, "create_user": create}).encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Muxi-Client-Key: {_KEY}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Muxi-Client-Key: {KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -99,7 +92,15 @@ class _Connection:
 
 
 @contextlib.asynccontextmanager
-async def _server(file: Path) -> AsyncIterator[int]:
+async def serving(folder: Path) -> AsyncIterator[int]:
+    """Serve a formation on SQLite from a process on a core of its own, which this one keeps off."""
+    file = folder / "bench.yaml"
+    settings = {
+        "id": "bench",
+        "memory": {"persistent": {"connection_string": str(folder / "muxi.db")}},
+        "server": {"api_keys": {"admin_key": f"{KEY}-admin", "client_key": KEY}},
+    }
+    file.write_text(json.dumps(settings), encoding="utf-8")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     apart = len(cores) > 1
     command = [sys.executable, "-m", "benchmarks.http_server", str(file), str(cores[1] if apart else -1)]
@@ -110,7 +111,7 @@ async def _server(file: Path) -> AsyncIterator[int]:
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        await _ready(port)
+        await wait_until_listening(port)
         yield port
     finally:
         if apart:
@@ -120,7 +121,8 @@ async def _server(file: Path) -> AsyncIterator[int]:
         process.stdout.close()
 
 
-async def _ready(port: int) -> None:
+async def wait_until_listening(port: int) -> None:
+    """Return when connections to ``port`` are accepted."""
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)

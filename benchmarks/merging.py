@@ -82,7 +82,8 @@ def _unmerge(place: Place, pair: Pair, merges: dict[Pair, str]) -> Block:
 
 async def _measure_reads(place: Place, blocks: int) -> list[Row]:
     """``get_user_context`` of a person with 1, 2, 8 and 32 members."""
-    people = {number: await _person(place, number) for number in (MEMBERS if blocks > 2 else QUICK_MEMBERS)}
+    sizes, memories = (MEMBERS, _MEMORIES) if blocks > 2 else (QUICK_MEMBERS, 5)
+    people = {number: await _person(place, number, memories) for number in sizes}
     alone = _loads(place, people[1])
     rows = []
     for number, who in people.items():
@@ -132,11 +133,11 @@ async def _fill(place: Place, name: str, size: int) -> None:
     await place.formation.database.transact(lambda connection: connection.execute(text("ANALYZE")))
 
 
-async def _person(place: Place, members: int) -> str:
-    """Make a person of ``members`` users, each with a hundred memories."""
+async def _person(place: Place, members: int, memories: int) -> str:
+    """Make a person of ``members`` users, each with so many memories."""
     names = [f"member{next(_numbers)}@example.com" for _ in range(members)]
     for name in names:
-        known = [f"Knows number {number} of {name}" for number in range(_MEMORIES)]
+        known = [f"Knows number {number} of {name}" for number in range(memories)]
         await place.client.record_turn(name, [], memories=known)
     for name in names[1:]:
         await place.client.merge_users(names[0], name)

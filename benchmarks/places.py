@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,15 +37,29 @@ class Place:
         return self.formation._bucket(fold)
 
 
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+"""As in production: what was committed is on the disk."""
+Seed = Callable[[Place, int], Awaitable[None]]
+
+
 @contextlib.asynccontextmanager
-async def open_place(database: str, people: int) -> AsyncIterator[Place]:
-    """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards."""
+async def open_place(
+    database: str,
+    people: int,
+    cluster: PostgresCluster | None = None,
+    seeded_by: Seed | None = None,
+    *,
+    durable: bool = True,
+) -> AsyncIterator[Place]:
+    """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards.
+
+    On PostgreSQL it is a database of ``cluster``, or of one of its own, which waits for the disk if ``durable``.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        cluster: PostgresCluster | None = None
         if database == "postgres":
-            # As in production: what was committed is on the disk.
-            cluster = start_cluster(fsync="on", synchronous_commit="on", full_page_writes="on")
-            stack.callback(cluster.stop)
+            if cluster is None:
+                cluster = start_cluster(**DURABLE if durable else {})
+                stack.callback(cluster.stop)
             url = cluster.create_database()
             config = configure("postgres", url)
             await stack.enter_async_context(apart(url))
@@ -53,12 +67,22 @@ async def open_place(database: str, people: int) -> AsyncIterator[Place]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="muxi-bench-"))
             config = configure("sqlite", str(Path(folder) / "muxi.db"))
         # Statements prepared before the tables were filled would keep plans for empty ones: another client.
-        async with AsyncFormationClient(config) as client:
-            await seed(await client._lifecycle.formation(), people)
-        client = await stack.enter_async_context(AsyncFormationClient(config))
-        floor = await stack.enter_async_context(_floor(config))
+        async with _opened(database, config, people, cluster) as place:
+            await (seeded_by or _seed)(place, people)
+        yield await stack.enter_async_context(_opened(database, config, people, cluster))
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    database: str, config: FormationConfig, people: int, cluster: PostgresCluster | None
+) -> AsyncIterator[Place]:
+    async with AsyncFormationClient(config) as client, _floor(config) as floor:
         formation = await client._lifecycle.formation()
         yield Place(database, config, client, formation, floor, people, cluster)
+
+
+async def _seed(place: Place, people: int) -> None:
+    await seed(place.formation, people)
 
 
 def configure(provider: str, connection_string: str) -> FormationConfig:

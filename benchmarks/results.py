@@ -31,7 +31,8 @@ class Row:
     a floor) or :meth:`alone`.
 
     ``rates``: the ratio is that of the rates, ours to the floor's, so that more is better; else that of the times.
-    ``more``: the figure itself is better when it is more (requests a second).
+    ``more``: the figure itself is better when it is more (requests a second). ``counts``: the figures are counted and
+    not timed: no ratio is taken of them.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Row:
     note: str = ""
     rates: bool = False
     more: bool = False
+    counts: bool = False
 
     @classmethod
     def of(
@@ -101,7 +103,7 @@ class Row:
     @property
     def ratios(self) -> Spread | None:
         """The ratio in each round, so that what slows both does not show in it."""
-        if not self.floors:
+        if not self.floors or self.counts:
             return None
         pairs = zip(self.rounds, self.floors, strict=True)
         return Spread.of([theirs / mine if self.rates else mine / theirs for mine, theirs in pairs])
@@ -132,7 +134,7 @@ class Row:
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Row:
-        kept = {name: found[name] for name in cls.__dataclass_fields__}
+        kept = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
         return cls(**kept | {"target": found["target"] and Target(**found["target"])})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from sqlalchemy import Connection, insert, text
 
@@ -54,7 +53,7 @@ def _identifier(formation: Formation, number: int, pk: int, user_pk: object) -> 
     parsed = parse_identifier(given(number))
     row = new_identifier(parsed, formation._bucket(parsed.fold), _BEGAN + number, verified=False)
     owner = {"formation_id": formation.config.id, "pk": pk, "user_pk": user_pk, "slot": 0, "linked_at": _BEGAN + number}
-    return owner | asdict(row)
+    return owner | row._asdict()
 
 
 def _events(formation: Formation, number: int, keys: Iterator[int], identifier_pk: object) -> list[dict[str, object]]:

@@ -39,7 +39,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _quartiles(row.spread),
         "" if row.p95 is None else figure(row.p95, row.unit),
         "" if row.floor is None else figure(row.floor, row.unit),
-        "" if row.ratio is None else f"{row.ratio:.2f}",
+        "" if row.ratio is None else _digits(row.ratio),
         "" if row.ratios is None else _quartiles(row.ratios),
         "" if row.round_trips is None else f"{row.round_trips:g}",
         "" if row.target is None else str(row.target),
@@ -48,7 +48,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def figure(value: float, unit: str) -> str:
-    return f"{_digits(value)} {unit}"
+    return f"{_digits(value)} {unit}".rstrip()
 
 
 def _quartiles(spread: Spread) -> str:
@@ -58,7 +58,9 @@ def _quartiles(spread: Spread) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if 0 < value < 0.1 else f"{value:.2f}"
 
 
 def in_columns(lines: Lines) -> str:

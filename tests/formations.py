@@ -12,7 +12,8 @@ from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.client.lifecycle import Lifecycle
 from muxi_identity.config import FormationConfig
 from muxi_identity.formation import Clock
-from muxi_identity.identity import cache, coherence
+from muxi_identity.identity import cache
+from muxi_identity.identity.coherence import listener, listening, polling
 from muxi_identity.storage.tables import metadata
 
 Dump = dict[str, list[tuple[Any, ...]]]
@@ -36,8 +37,8 @@ class Time:
 
     def govern_caches(self, patch: pytest.MonkeyPatch) -> None:
         """Let cached entries grow old by this clock too, instead of by the machine's."""
-        patch.setattr(cache, "monotonic", self.monotonic)
-        patch.setattr(coherence, "monotonic", self.monotonic)
+        for module in (cache, listener, listening, polling):
+            patch.setattr(module, "monotonic", self.monotonic)
 
 
 def client_of(config: FormationConfig, time: Time | None = None) -> AsyncFormationClient:

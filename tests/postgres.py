@@ -191,20 +191,52 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _launch(binaries: Path, account: pwd.struct_passwd | None, settings: dict[str, str]) -> PostgresCluster:
-    home = Path(tempfile.mkdtemp(prefix="muxi-pg-"))
     password = secrets.token_hex(16)
+    home = _make_home(account)
     password_file = home / "password"
     password_file.write_text(password)
     if account is not None:
-        for path in (home, password_file):
-            os.chown(path, account.pw_uid, account.pw_gid)
+        os.chown(password_file, account.pw_uid, account.pw_gid)
     initdb: list[str | Path] = [binaries / "initdb", "--pgdata=data", "--username=postgres"]
     # A password keeps the machine's other accounts out; sent in the clear, it costs no hashing rounds.
     initdb += ["--auth=password", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
-    result = _run_as(account, initdb, cwd=home)
+    return _serve(binaries, account, home, initdb, password, settings)
+
+
+def start_replica(primary: PostgresCluster, **settings: str) -> PostgresCluster:
+    """Start a streaming replica of ``primary``, which it is told to promote by ``pg_promote()``.
+
+    Raises:
+        RuntimeError: It did not start; the message says why.
+    """
+    account = _unprivileged_account()
+    copy: list[str | Path] = [primary.binaries / "pg_basebackup", "--pgdata=data", f"--dbname={primary.url()}"]
+    copy += ["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--no-sync"]
+    replica = _serve(primary.binaries, account, _make_home(account), copy, primary.password, settings)
+    if not _wait_until_ready(replica):
+        raise RuntimeError(f"the replica did not start:\n{replica.log_text()}")
+    return replica
+
+
+def _make_home(account: pwd.struct_passwd | None) -> Path:
+    home = Path(tempfile.mkdtemp(prefix="muxi-pg-"))
+    if account is not None:
+        os.chown(home, account.pw_uid, account.pw_gid)
+    return home
+
+
+def _serve(
+    binaries: Path,
+    account: pwd.struct_passwd | None,
+    home: Path,
+    make_data: list[str | Path],
+    password: str,
+    settings: dict[str, str],
+) -> PostgresCluster:
+    result = _run_as(account, make_data, cwd=home)
     if result.returncode != 0:
         shutil.rmtree(home, ignore_errors=True)
-        raise RuntimeError(f"initdb from {binaries} failed:\n{result.stdout}")
+        raise RuntimeError(f"{make_data[0]} failed:\n{result.stdout}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -15,6 +15,7 @@ MAX_MESSAGES = 10_000  # in one call
 MAX_SESSION_ID = 255
 MAX_NOTE = 1_000  # of an actor, a source or a reason
 MAX_QUERY = 10_000
+MAX_IDEMPOTENCY_KEY = 255
 MAX_KEY = 128
 MAX_DEPTH = 16  # of a JSON value
 ROLES = ("user", "assistant", "system", "tool")
@@ -27,6 +28,19 @@ def is_storable(text: str) -> bool:
     if "\x00" in text:
         return False
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_idempotency_key(key: object) -> str:
+    """Return what a caller gave as ``idempotency_key``.
+
+    Raises:
+        InvalidRequestError: It is no text, empty, too long or cannot be stored.
+    """
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_IDEMPOTENCY_KEY or not is_storable(key):
+        raise InvalidRequestError(
+            f"idempotency_key must be a text of 1 to {MAX_IDEMPOTENCY_KEY} characters, without NUL or lone surrogates."
+        )
+    return key
 
 
 def check_text(name: str, text: object, most: int, *, blank: bool = False) -> str:

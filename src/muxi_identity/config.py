@@ -14,13 +14,15 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.postgres_config import ConnectionLimits, read_limits, read_url
 from muxi_identity.secret import Secret, SecretSources
 from muxi_identity.server_config import ServerConfig, read_server
-from muxi_identity.settings import Section, is_url, read_yaml
+from muxi_identity.settings import Section, read_yaml
 from muxi_identity.webhooks import WebhookConfig, read_webhooks
 
 __all__ = [
     "CacheConfig",
+    "ConnectionLimits",
     "DatabaseConfig",
     "FormationConfig",
     "IdentityConfig",
@@ -37,6 +39,7 @@ Match = Literal["any", "verified", "none"]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _TYPE_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_SHORTEST_LEASE, _LONGEST_LEASE = 0.1, 60.0
 _DEFAULT_ID = "default"
 _DATABASE_FILE = "muxi.db"
 _SECRET_KEY = "MUXI_SECRET_KEY"  # noqa: S105 - the name of a secret, not one
@@ -48,22 +51,29 @@ _MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_hex(32))"'
 class DatabaseConfig:
     """Where the formation's data is: ``path`` of the SQLite file, or ``url`` of the PostgreSQL database.
 
-    Nothing is created here. ``ignore_in_git`` says that the file's folder is ours, in somebody's working
-    directory, and gets a ``.gitignore`` of ``*`` when it is made.
+    ``listen_url`` is the same database without a pooler in between, where ``url`` leads through one. Nothing is
+    created here. ``ignore_in_git`` says that the file's folder is ours, in somebody's working directory, and gets a
+    ``.gitignore`` of ``*`` when it is made.
     """
 
     provider: Provider
     path: Path | None = None
     url: Secret | None = None
     ignore_in_git: bool = False
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    listen_url: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CacheConfig:
-    """The resolution cache of one process; ``ttl`` in seconds."""
+    """The resolution cache of one process; ``ttl`` and ``lease`` in seconds.
+
+    ``lease``: on PostgreSQL, how long hits are served without a sign that changes of other processes are heard of.
+    """
 
     ttl: float = 3600.0
     max_entries: int = 1_000_000
+    lease: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,12 @@ class FormationConfig:
             top.fail(_SECRET_KEY, f"expected at least 32 characters; make one with {_MAKE_A_KEY}")
         return cls(
             id=formation_id,
-            database=_database(memory.section("persistent", "provider", "connection_string"), base),
+            database=_database(
+                memory.section(
+                    "persistent", "provider", "connection_string", "listen_connection_string", "connections"
+                ),
+                base,
+            ),
             identity=_identity(
                 top.section("identity", "cache", "match", "max_identifiers_per_user", "types", "refuse")
             ),
@@ -232,14 +247,21 @@ def _credential_keys(top: Section, sources: SecretSources) -> tuple[Secret, ...]
 def _database(section: Section, base: Path | None) -> DatabaseConfig:
     key = "connection_string"
     provider = section.choice("provider", "sqlite", "sqlite", "postgres", "postgresql")
+    limits = read_limits(section)
+    if provider != "sqlite":
+        listen = "listen_connection_string"
+        return DatabaseConfig(
+            "postgres",
+            url=read_url(section, key),
+            limits=limits,
+            listen_url=read_url(section, listen) if section.has(listen) else None,
+        )
+    if section.has("listen_connection_string"):
+        section.fail("listen_connection_string", "is for PostgreSQL; remove the key, or set provider to postgres")
     text = section.text(key, "").strip()
     scheme, separator, rest = text.partition("://")
-    if provider != "sqlite":
-        if scheme not in ("postgres", "postgresql") or not separator:
-            section.fail(key, "expected a PostgreSQL URL, postgresql://user:password@host:5432/database")
-        if not is_url(text):
-            section.fail(key, "not a valid URL; percent-encode special characters in the user and password")
-        return DatabaseConfig("postgres", url=Secret(f"postgresql://{rest}"))
+    if section.has("connections"):
+        section.fail("connections", "is about connections to PostgreSQL; leave it out for SQLite")
     if scheme in ("postgres", "postgresql") and separator:
         section.fail(key, "names a PostgreSQL database; set memory.persistent.provider to postgres")
     if separator and (scheme != "sqlite" or not rest.startswith("/")):
@@ -257,13 +279,21 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
 
 
+def _lease(section: Section) -> float:
+    lease = section.seconds("lease", CacheConfig().lease)
+    if not _SHORTEST_LEASE <= lease <= _LONGEST_LEASE:
+        section.fail("lease", f"expected seconds from {_SHORTEST_LEASE} to {_LONGEST_LEASE:.0f}")
+    return lease
+
+
 def _identity(section: Section) -> IdentityConfig:
-    cache = section.section("cache", "ttl", "max_entries")
+    cache = section.section("cache", "ttl", "max_entries", "lease")
     refuse = section.section("refuse", "add", "allow")
     return IdentityConfig(
         cache=CacheConfig(
             ttl=cache.seconds("ttl", CacheConfig().ttl),
             max_entries=cache.count("max_entries", CacheConfig().max_entries),
+            lease=_lease(cache),
         ),
         match=cast("Match", section.choice("match", "any", "any", "verified", "none")),
         rules=IdentifierRules(

@@ -12,6 +12,7 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context.access import Access
 from muxi_identity.context.credentials.service import Credentials
 from muxi_identity.context.export.service import Exports
+from muxi_identity.context.feed.service import Feed
 from muxi_identity.context.load import ContextLoader
 from muxi_identity.context.memories.ranker import MemoryRanker
 from muxi_identity.context.memories.service import Memories
@@ -35,7 +36,7 @@ from muxi_identity.identifiers import Identifier, PublicId, parse_identifier, pa
 from muxi_identity.identity import audit, listing, people
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.cache import IdentityCache, shared_cache
-from muxi_identity.identity.coherence import Coherence, OneProcess, SqlitePoll
+from muxi_identity.identity.coherence import Coherence, coherence_of
 from muxi_identity.identity.curating import Curator
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.erasing import count_what_goes, delete_user
@@ -108,6 +109,7 @@ class Formation:
         self.imports: Imports
         self.link_codes: LinkCodes
         self.events: Deliveries
+        self.feed: Feed
         self.loader: ContextLoader
         self.recorder: Recorder
         self.conversation: Conversation
@@ -154,9 +156,7 @@ class Formation:
         name, limits = f"{database.identity}:{born}", config.identity.cache
         self.cache = shared_cache(name, config.id, limits.ttl, limits.max_entries)
         self._lookup = Lookup(database, config.id, self.cache, self._bucket, self._clock.now)
-        self._coherence = (
-            SqlitePoll(database, config.id, self.cache) if isinstance(database, SqliteDatabase) else OneProcess()
-        )
+        self._coherence = coherence_of(database, config, self.cache)
         self._runner = Runner(
             database,
             config.id,
@@ -185,6 +185,7 @@ class Formation:
         if responder is None:
             responder = self._own_responder = configured_responder(config.model)
         self.synopses = Synopses(access, responder.synopsis_writer if isinstance(responder, ModelResponder) else None)
+        self.feed = Feed(access)
         self.loader = ContextLoader(access, self._lookup, config)
         self.recorder = Recorder(access, config)
         self.exports = Exports(access)
@@ -252,6 +253,7 @@ class Formation:
         await self.worker.stop()
         await self.conversation.close()
         await self.events.stop()
+        await self.feed.stop()
         await self._runner.finish()
         if self._callbacks is not None:
             await self._callbacks.stop()

@@ -136,10 +136,12 @@ class EngineCalls:
 
     async def record_turn(
         self, user_id: Any, messages: Any, *, session_id: Any = None, audience: Any = "private", memories: Any = (),
-        topics: Any = (),
+        topics: Any = (), idempotency_key: Any = None,
     ) -> Any:  # fmt: skip
         who = self._who(user_id)
-        return await self._f.recorder.record(who, messages, session_id, audience, memories, topics, CALLER)
+        return await self._f.recorder.record(
+            who, messages, session_id, audience, memories, topics, idempotency_key, CALLER
+        )
 
     async def list_sessions(self, user_id: Any, *, limit: int = 50, cursor: Any = None) -> Any:
         return await self._f.sessions.list(self._who(user_id), limit, cursor)

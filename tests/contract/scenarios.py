@@ -471,6 +471,30 @@ async def session_contexts(c: Calls) -> Any:
     ]
 
 
+@scenario
+async def recording_once(c: Calls) -> Any:
+    said = [{"role": "user", "content": "I am vegan."}]
+
+    async def record(**more: Any) -> Any:
+        return await c.record_turn(CHAT, said, **{"memories": ["Is vegan"], "idempotency_key": "turn", **more})
+
+    first, named = await record(), await record(session_id="mine", idempotency_key="named \n é")
+    again = [await record() == first, await record(session_id="mine", idempotency_key="named \n é") == named]
+    refused = [await outcome(record(**more)) for more in ({"topics": ["food"]}, {"session_id": "other"})]
+    await c.associate_user_identifiers([ALICE, CHAT])
+    await c.unlink_user_identifier(CHAT)
+    return [
+        first,
+        named,
+        again,
+        [different(each) for each in refused],
+        await record() == first,  # though nobody has the identifier any more
+        await c.find_user(CHAT),
+        await c.list_memories(ALICE),
+        [await outcome(record(idempotency_key=key)) for key in ("", "x" * 256, "\0", 5)],
+    ]
+
+
 # What follows the person
 
 

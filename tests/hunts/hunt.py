@@ -41,7 +41,8 @@ class Hunt(NamedTuple):
     tasks: int = 3
     faults: tuple[str, ...] = ()
     plant: str | None = None
-    narrow: bool = False
+    only: tuple[tuple[str, ...], ...] = ((),)
+    """What each worker is kept to, in turn; see :class:`Share`."""
     seed: int = 0
 
 
@@ -88,12 +89,13 @@ class Crew:
         self.processes = []
         assert hunt.config.secret_key is not None
         for number in range(hunt.workers):
-            mapping: dict[str, Any] = mapping_of(hunt.config)
+            cache = {"lease": hunt.lease} if hunt.config.database.path is None else {}
+            mapping = mapping_of(hunt.config, {"cache": cache})
             if proxies:
                 persistent = mapping["memory"]["persistent"]
                 persistent["connection_string"] = proxies[number].url(persistent["connection_string"])
             ours, theirs = context.Pipe()
-            share = Share(f"w{number}", hunt.seed * 100 + number, hunt.tasks, 0.0, hunt.narrow)
+            share = Share(f"w{number}", hunt.seed * 100 + number, hunt.tasks, 0.0, hunt.only[number % len(hunt.only)])
             process = context.Process(
                 target=_serve, args=(theirs, mapping, hunt.config.secret_key.reveal(), share, hunt.plant), daemon=True
             )

@@ -10,6 +10,7 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context import access
 from muxi_identity.conversation import turn
 from muxi_identity.identity.cache import Hit, Tokens
+from muxi_identity.identity.coherence.listening import Listening
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import OWNED_TABLES
 from tests.hunts.witness import connect
@@ -22,6 +23,8 @@ def plant_in_worker(fault: str | None) -> None:
     if fault == FENCE:
         Tokens.raise_fence = _no_stripe  # type: ignore[method-assign]
         Tokens.lower_fence = _nothing  # type: ignore[method-assign]
+    elif fault == NOTIFICATION:
+        Listening.hear = _nothing  # type: ignore[method-assign]
     elif fault == GUARD:
         access.hold_theirs = _dawdle
         turn.hold_theirs = _dawdle

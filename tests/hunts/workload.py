@@ -30,8 +30,8 @@ class Share(NamedTuple):
     tasks: int
     until: float
     """When to begin nothing new, by CLOCK_MONOTONIC."""
-    narrow: bool = False
-    """Only writes, and links that come and go, of two identifiers: where a mapping is stale, a write meets it."""
+    only: tuple[str, ...] = ()
+    """Where not empty: nothing but these, of three identifiers, so that the one meets the other at every turn."""
 
 
 class Worker:
@@ -61,9 +61,9 @@ class Worker:
             (3, self._replace),
             (1, self._erase),
         ]
-        if share.narrow:
-            calls = [(6, self._remember), (2, self._prefer), (3, self._meet), (4, self._unlink)]
-        self._linked = LINKED[:2] if share.narrow else LINKED
+        if share.only:
+            calls = [(weight, call) for weight, call in calls if call.__name__.removeprefix("_") in share.only]
+        self._linked = LINKED[:3] if share.only else LINKED
         self._calls = [call for _, call in calls]
         self._weights = [weight for weight, _ in calls]
 
@@ -76,7 +76,9 @@ class Worker:
         while monotonic() < self._share.until:
             (call,) = self._random.choices(self._calls, self._weights)
             await call()
-            if not self._share.narrow:
+            if self._share.only:
+                await asyncio.sleep(0.005)  # whoever only asks would do nothing but fill the records
+            else:
                 await self._ask()
 
     async def _ask(self) -> None:
@@ -101,7 +103,7 @@ class Worker:
 
     def _any(self) -> Reference:
         kind = self._random.random()
-        if kind < 0.6:
+        if kind < 0.6 or self._share.only:
             return self._random.choice(self._linked)
         if kind < 0.8 or not self._people:
             return self._random.choice(_GUESSED)

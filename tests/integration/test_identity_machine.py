@@ -41,6 +41,7 @@ from muxi_identity.errors import (
 )
 from muxi_identity.formation import Caller, Clock, Formation
 from muxi_identity.identity.cache import IdentityCache
+from muxi_identity.identity.coherence import Listening, SqlitePoll
 from muxi_identity.identity.lookup import Lookup
 from muxi_identity.storage.database import Database
 from tests.formations import Time
@@ -699,8 +700,11 @@ class IdentityMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.time.advance(seconds)
         for which, (formation, _, _) in enumerate(self.formations):
-            if hasattr(formation._coherence, "_poll"):
-                formation._coherence._poll()  # what the machine's clock would have made it do meanwhile
+            # What the machine's clock would have made it do meanwhile.
+            if isinstance(formation._coherence, SqlitePoll):
+                formation._coherence._poll()
+            elif isinstance(formation._coherence, Listening):
+                formation._coherence.extend(self.world.time.monotonic())
             self.check(which)
 
     # After every step

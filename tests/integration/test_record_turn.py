@@ -16,6 +16,7 @@ from muxi_identity.errors import (
     IdentifierConflictError,
     InvalidRequestError,
     SecretRefusedError,
+    SessionNotFoundError,
     TooLargeError,
     UserNotFoundError,
 )
@@ -195,3 +196,36 @@ async def test_what_was_recorded_survives_a_restart(
         assert await again.get_user_context(EMAIL) == mine
         assert (await again.record_turn(EMAIL, SAID))["session_id"] == turn["session_id"]
     assert len(rows_of(await dump(database_config), "muxi_sessions")) == 1
+
+
+async def test_a_turn_that_is_sent_many_times_at_once_is_recorded_once(client: AsyncFormationClient) -> None:
+    async def record(**more: Any) -> Any:
+        return await client.record_turn("stranger", SAID, memories=["Is vegan"], idempotency_key="turn 1", **more)
+
+    turns = await asyncio.gather(*(record() for _ in range(8)))
+    assert turns == [turns[0]] * 8
+    assert (await client.get_session(turns[0]["session_id"], "stranger"))["message_count"] == 2
+    assert (await client.list_memories("stranger"))["count"] == 1
+
+    with pytest.raises(InvalidRequestError, match="another request"):
+        await record(topics=["food"])
+    await client.delete_user("stranger")
+    with pytest.raises(SessionNotFoundError):
+        await record()
+    assert await client.find_user("stranger") is None
+
+
+async def test_a_turn_that_failed_leaves_its_key_free(
+    client: AsyncFormationClient, database_config: FormationConfig
+) -> None:
+    with pytest.raises(SecretRefusedError):
+        await client.record_turn(EMAIL, SAID, memories=[TOKEN], idempotency_key="turn 1")
+    turn = await client.record_turn(EMAIL, SAID, session_id="about my divorce", idempotency_key="turn 2")
+    with pytest.raises(AudienceMismatchError):
+        await client.record_turn(
+            EMAIL, SAID, session_id="about my divorce", audience="shared", idempotency_key="turn 1"
+        )
+    assert (await client.record_turn(EMAIL, SAID, idempotency_key="turn 1"))["messages_recorded"] == 2
+
+    await client.delete_user(EMAIL)
+    assert turn["session_id"] not in str(await dump(database_config))

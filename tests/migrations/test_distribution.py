@@ -127,7 +127,8 @@ async def test_nothing_reaches_across_formations_by_itself(connection: asyncpg.C
 
 
 def test_every_statement_names_the_formation(statements: list[str]) -> None:
-    ours = [each for each in statements if re.search(r"\bmuxi_(?!keys|outbox_positions|schema_version)\w+", each)]
+    tables = re.compile(r"(?!LISTEN|UNLISTEN).*\bmuxi_(?!keys|outbox_positions|schema_version)\w+", re.DOTALL)
+    ours = [each for each in statements if tables.match(each)]  # a channel is no table
     assert len(ours) > 200
     written = {
         match[1] for each in ours for match in re.finditer(r"(?:INSERT INTO|UPDATE|DELETE FROM) (muxi_\w+)", each)

@@ -55,10 +55,10 @@ def mapping_of(config: FormationConfig, identity: dict[str, Any] | None = None) 
     """Return the mapping of a formation's configuration, with other rules of identity."""
     database = config.database
     where = str(database.path) if database.url is None else database.url.reveal()
-    mapping: dict[str, Any] = {
-        "id": config.id,
-        "memory": {"persistent": {"provider": database.provider, "connection_string": where}},
-    }
+    persistent = {"provider": database.provider, "connection_string": where}
+    if database.listen_url is not None:
+        persistent["listen_connection_string"] = database.listen_url.reveal()
+    mapping: dict[str, Any] = {"id": config.id, "memory": {"persistent": persistent}}
     return mapping if identity is None else {**mapping, "identity": identity}
 
 

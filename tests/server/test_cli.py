@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from muxi_identity.cli import app
 from muxi_identity.cli.output import parse_argument
+from muxi_identity.config import FormationConfig
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.server_config import hash_key
 from muxi_identity.storage.migrate import newest
+from tests.contract.parties import served
+from tests.server.places import ADMIN_KEY, CLIENT_KEY
 
 
 class Commands:
-    """Runs commands on one formation."""
+    """Runs commands on one formation: in its file, or at ``url``."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, url: str | None = None) -> None:
         self.file = file
+        self.place = ["--config", str(file)] if url is None else ["--url", url]
 
     def __call__(self, *arguments: str, input: str | None = None, code: int = 0, config: bool = True) -> Result:
-        given = [*arguments, "--config", str(self.file)] if config else list(arguments)
+        given = [*arguments, *self.place] if config else list(arguments)
         result = CliRunner().invoke(app, given, input=input)
         assert result.exit_code == code, result.output + repr(result.exception)
         return result
@@ -42,7 +50,20 @@ def muxi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(file)
 
 
-def test_users(muxi: Commands) -> None:
+@pytest.fixture(params=["here", "served"])
+def anywhere(request: pytest.FixtureRequest, muxi: Commands, monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
+    """Commands on the same formation, opened here or by a server."""
+    if request.param == "here":
+        yield muxi
+        return
+    monkeypatch.setenv("MUXI_ADMIN_KEY", ADMIN_KEY)
+    monkeypatch.setenv("MUXI_CLIENT_KEY", CLIENT_KEY)
+    with served(FormationConfig.load(muxi.file)) as place:
+        yield Commands(muxi.file, place.url)
+
+
+def test_users(anywhere: Commands) -> None:
+    muxi = anywhere
     assert "nobody" in muxi("users", "list").stdout
     linked = muxi.json("users", "link", "alice@email.com", "slack=U98765ABC", '{"identifier": "x=y"}')
     assert [each["type"] for each in linked["identifiers"]] == ["email", "slack", None]
@@ -69,7 +90,8 @@ def test_users(muxi: Commands) -> None:
     muxi("users", "link", code=2)
 
 
-def test_one_person_or_two(muxi: Commands, tmp_path: Path) -> None:
+def test_one_person_or_two(anywhere: Commands, tmp_path: Path) -> None:
+    muxi = anywhere
     alice = muxi.json("users", "link", "alice@email.com", "slack=U98765ABC")["muxi_user_id"]
     bob = muxi.json("users", "link", "bob@email.com")["muxi_user_id"]
     assert muxi.json("users", "merge", "alice@email.com", "bob@email.com", "--dry-run")["preview"]
@@ -100,14 +122,16 @@ def test_one_person_or_two(muxi: Commands, tmp_path: Path) -> None:
     muxi("users", "resolve", "alice@email.com", code=3)
 
 
-def test_a_secret_from_standard_input_is_shown_by_its_hint(muxi: Commands) -> None:
+def test_a_secret_from_standard_input_is_shown_by_its_hint(anywhere: Commands) -> None:
+    muxi = anywhere
     key = "key_0123456789abcdef0123456789abcdef"
     result = muxi("users", "link", "alice@email.com", "-", input=f'["{key}", "api_key"]\n')
     assert key not in result.stdout
     assert "key_" in result.stdout
 
 
-def test_chat(muxi: Commands) -> None:
+def test_chat(anywhere: Commands) -> None:
+    muxi = anywhere
     muxi("users", "link", "slack=U1", "internal=user_123")
     muxi("chat", "--as", "internal=user_123", "My budget is $5,000")
     assert muxi("chat", "--as", "slack=U1", "What's my budget?").stdout == "Your budget is $5,000.\n"
@@ -130,6 +154,68 @@ def test_chat(muxi: Commands) -> None:
     assert "s2" in sessions
     assert "s1" not in sessions
     assert "never said" not in said
+
+
+# Where the formation is
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_server_is_named_by_options_or_by_the_environment(muxi: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: str, code: int = 0) -> Result:
+        return muxi(*arguments, config=False, code=code)
+
+    with served(FormationConfig.load(muxi.file)) as place:
+        admin, client = ("--admin-key", ADMIN_KEY), ("--client-key", CLIENT_KEY)
+        several = ("--server-url", place.url, "--formation", "test")
+        assert "usr_alice" in run("users", "create", "usr_alice", *several, *admin).stdout
+        token = muxi.json("token", "internal=a")["token"]
+        monkeypatch.setenv("MUXI_URL", place.url)
+        assert "usr_alice" in run("users", "list", *admin).stdout
+        assert "MUXI_ADMIN_KEY" in run("users", "list", code=6).stderr
+        assert "MUXI_CLIENT_KEY" in run("chat", "--as", "a", "Hello", code=6).stderr
+        monkeypatch.setenv("MUXI_CLIENT_KEY", CLIENT_KEY)
+        assert run("chat", "--as", "internal=a", "Hello").stdout
+        run("chat", "--as", "internal=a", "Hello", "--user-token", token)
+        run("chat", "--as", "internal=b", "Hello", "--user-token", token, code=8)
+        assert "admin key" in run("users", "list", code=8).stderr
+        run("users", "list", "--admin-key", "muxi_admin_wrong", code=8)
+
+        # What is open here is worked on here.
+        assert "usr_alice" in muxi("users", "list").stdout
+        assert "--config" in muxi("users", "list", "--url", place.url, code=6).stderr
+        assert "MUXI_URL" in run("db", "check", code=6).stderr
+        assert "MUXI_URL" in run("token", "a", code=6).stderr
+
+        # Who named another server did not say that it may have this one's keys.
+        monkeypatch.setenv("MUXI_ADMIN_KEY", ADMIN_KEY)
+        assert "MUXI_ADMIN_KEY" in run("users", "list", "--url", "http://127.0.0.1:1", code=6).stderr
+        assert "usr_alice" in run("users", "list", "--url", place.url).stdout
+
+    told = run("users", "list", *client, code=5)
+    assert "cannot be reached" in told.stderr
+    assert CLIENT_KEY not in told.output
+    monkeypatch.delenv("MUXI_URL")
+    assert "--url" in run("users", "list", *client, code=6).stderr
+
+
+def test_a_key_is_asked_for(
+    muxi: Commands, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(
+        typer, "prompt", lambda text, **how: {"Admin key": ADMIN_KEY}[text] if how["hide_input"] else ""
+    )
+    with served(FormationConfig.load(muxi.file)) as place:
+        app(["users", "resolve", "a", "--create", "--json", "--url", place.url], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["created"] is True
+
+
+# What works on the database itself
 
 
 def test_database(muxi: Commands) -> None:

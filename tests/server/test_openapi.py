@@ -79,7 +79,14 @@ def test_the_server_does_what_the_document_says(tmp_path: Path) -> None:
     if EXAMPLES:
         phases = ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)]
     with running(write_formation(tmp_path)) as server:
-        assert "swagger" in httpx.get(f"{server.url}/docs").text
+        page = httpx.get(f"{server.url}/docs").text
+        files = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(files) == 3
+        for file in files:
+            assert file.startswith("/docs/static/")  # nothing is fetched from anybody else
+            assert httpx.get(server.url + file).status_code == 200
+        assert not re.search(r"https?://|//cdn", page)
+        assert httpx.get(f"{server.url}/docs/static/nothing.js").status_code == 404
         done = subprocess.run(
             [
                 *(Path(sys.executable).with_name("st"), "--config-file", Path(__file__).with_name("schemathesis.toml")),

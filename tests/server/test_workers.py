@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ import yaml
 from muxi_identity.config import FormationConfig
 from muxi_identity.server import supervisor
 from muxi_identity.server.supervisor import _Place, _Worker
-from tests.server.places import ADMIN, CLIENT, CLIENT_KEY, data, running, write_formation, write_served
+from tests.server.places import ADMIN, CLIENT, CLIENT_KEY, data, running, user, write_formation, write_served
 
 TWO = ("--workers", "2")
 SERVES = r"worker (\d+) serves"
@@ -184,6 +186,55 @@ def test_a_worker_that_keeps_dying_is_replaced_ever_more_slowly(monkeypatch: pyt
     assert pauses == [0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0]
     supervisor.Supervisor._put_off(None, place, _Worker(1, 1, now - 60, started=True))  # type: ignore[arg-type]
     assert (place.failures, place.not_before) == (0, now)
+
+
+async def test_an_event_reaches_who_listens_at_another_worker(database_config: FormationConfig, tmp_path: Path) -> None:
+    file, secrets = write_served(database_config, tmp_path)
+    with running(file, env=secrets, options=TWO) as server:
+        server.wait_for(SERVES, 2)
+        async with contextlib.AsyncExitStack() as stack:
+            http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=20))
+            await http.post("/v1/chat", json={"message": "Hello!"}, headers=user("alice@email.com"))
+            streams: dict[str, AsyncIterator[str]] = {}
+            while len(streams) < 2:  # until both workers have a listener
+                ear = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=20))
+                response = await stack.enter_async_context(
+                    ear.stream("GET", "/v1/events", headers=user("alice@email.com"))
+                )
+                lines = response.aiter_lines()
+                assert await anext(lines) == "event: listening"
+                streams[response.headers["x-request-id"][:16]] = lines
+            said = []
+            for number in range(3):
+                body = {"message": f"My lucky number is {number}"}
+                reply = await http.post("/v1/chat", json=body, headers=user("alice@email.com"))
+                said.append(data(reply)["message"]["content"])
+            for lines in streams.values():
+                heard, ids = [], []
+                async for line in lines:
+                    if line.startswith("id: "):
+                        ids.append(int(line[4:]))
+                    if line.startswith("data: ") and "message" in line:
+                        heard.append(json.loads(line[6:])["message"]["content"])
+                    if len(heard) == 3:
+                        break
+                assert heard == said
+                assert ids == sorted(ids)
+            head = {**user("alice@email.com"), "Last-Event-ID": str(ids[0])}
+            async with http.stream("GET", "/v1/events", headers=head) as response:
+                lines = response.aiter_lines()
+                resumed = [json.loads(line[6:]) async for line in take(lines, 3)]
+            assert [each["message"]["content"] for each in resumed[1:]] == said[1:]
+        assert server.stop() == 0
+
+
+async def take(lines: AsyncIterator[str], number: int) -> AsyncIterator[str]:
+    async for line in lines:
+        if line.startswith("data: "):
+            yield line
+            number -= 1
+            if not number:
+                return
 
 
 def test_lines_of_the_log_stay_apart(tmp_path: Path) -> None:

@@ -8,13 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import growth
 from benchmarks.comparing import compare_runs, verdict
+from benchmarks.document import write_document
+from benchmarks.growth import path_at
+from benchmarks.peer.beside import measure_beside
+from benchmarks.peer.process import start_peer
+from benchmarks.places import open_place
 from benchmarks.results import Row, Target, pool
 from benchmarks.runs import Run, read, write
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [
     "cached resolve, FormationClient",
+    "cached resolve, FormationClient, anybody",
     "cached resolve, AsyncFormationClient",
     "uncached resolve, one at a time",
     "256 concurrent uncached resolves (ratio of the rates)",
@@ -29,6 +36,7 @@ PATHS = [
     "unmerge of users with 100 rows each",
     "context load, 1 member",
     "context load, 2 members",
+    "import of 300 people",
 ]
 ONE_ROUND_TRIP = [
     "first contact",
@@ -47,8 +55,14 @@ def test_every_path_is_measured_on_both_databases(tmp_path: Path) -> None:
     rows = json.loads(found.read_text())["rows"]
 
     measured = [(row["database"], row["path"]) for row in rows if row["floor"] is not None]
-    assert measured.pop(0) == ("sqlite", "cached resolve over HTTP (ratio of the rates)")
-    assert measured == [(database, path) for database in ("sqlite", "postgres") for path in PATHS]
+    for path in ("cached resolve over HTTP (ratio of the rates)", "cached resolve, remote FormationClient"):
+        assert measured.pop(0) == ("sqlite", path)
+    paths = (*(("growth", path_at(path, 600)) for path in growth.PATHS), *(("place", path) for path in PATHS))
+    for kind in ("growth", "place"):
+        for database in ("sqlite", "postgres"):
+            for expected in [path for each, path in paths if each == kind]:
+                assert measured.pop(0) == (database, expected)
+    assert measured == []
     for row in rows:
         assert row["median"] > 0
         assert row["verdict"] in ("met", "MISSED", "-")
@@ -99,3 +113,62 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_repeated_runs_are_pooled_row_by_row() -> None:
     (pooled,) = pool([[row([1, 2], [1, 1], p95=3)], [row([4], [2], p95=2)]])
     assert (pooled.rounds, pooled.floors, pooled.p95) == ([1, 2, 4], [1, 1, 2], 3)
+
+
+def test_what_was_measured_is_written_between_the_markers(tmp_path: Path) -> None:
+    parts = "".join(
+        f"<!-- {name}: begin -->old {name}<!-- {name}: end -->\n" for name in ("scoreboard", "growth", "peer")
+    )
+    (tmp_path / "performance.md").write_text(f"Before.\n{parts}After.\n")
+    grown = Row(path_at("uncached resolve", 1_000_000), "sqlite", [30.0], [20.0])
+    first = Run("2000-01-01", "abc", "a machine", "software", "0.1", [row([1.5], [1])])
+    second = Run("2000-01-02", "abd", "a machine", "software", "0.1", [row([2.5], [1]), grown])
+    write_document([first, second], tmp_path)
+    page = (tmp_path / "performance.md").read_text()
+    assert "2000-01-01" not in page  # the later run has all of its rows
+    assert all(kept in page for kept in ("Before.", "2.50 us", "30 us", "old peer", "After."))
+    assert not any(gone in page for gone in ("old scoreboard", "old growth"))
+    drawn = (tmp_path / "growth.svg").read_bytes()
+    assert b"<svg" in drawn
+    write_document([first, second], tmp_path)
+    assert ((tmp_path / "performance.md").read_text(), (tmp_path / "growth.svg").read_bytes()) == (page, drawn)
+
+
+# Answers as the published runtime would, at once: installing that is no test's business.
+STAND_IN = """
+import http.server, json, sys, threading
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+for line in sys.stdin:
+    asked = json.loads(line)
+    times = [5.0 for _ in asked.get("names", [])]
+    answers = {"race": {"users": 1, "refused": 3}, "serve": server.server_port, "concurrent": times[:1]}
+    print(json.dumps(answers.get(asked["do"], times)), flush=True)
+"""
+
+
+async def test_ours_is_measured_beside_another() -> None:
+    async with open_place("sqlite", 300) as place, start_peer([sys.executable, "-c", STAND_IN]) as peer:
+        rows = await measure_beside(place, peer, 2)
+    assert {row.verdict for row in rows} == {"-"}
+    timed, counted = rows[:-2], rows[-2:]
+    assert all(row.median > 0 and row.ratio is not None for row in timed)
+    assert [row.floor for row in timed[:5]] == [5.0] * 5
+    # Many first contacts of one identifier make one user, and nobody is refused.
+    assert [(set(row.rounds), row.floor, row.ratio) for row in counted] == [({1}, 1, None), ({0}, 3, None)]
+
+
+async def test_a_peer_that_ends_says_so() -> None:
+    async with start_peer([sys.executable, "-c", "input()"]) as peer:
+        with pytest.raises(RuntimeError, match="ended when it was asked to resolve"):
+            await peer.ask(do="resolve", names=["anybody"])

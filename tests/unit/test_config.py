@@ -25,6 +25,7 @@ from muxi_identity.config import (
 )
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.identifiers import BUILT_IN_TYPES, IdentifierRules, TypeRule
+from muxi_identity.postgres_config import hosts_of
 
 # The snippet of the document's section "Database Requirements", as it stands there.
 DOCUMENT = """\
@@ -88,7 +89,7 @@ def test_defaults_are_those_of_the_design(load: Load, folder: Path) -> None:
         database=DatabaseConfig("sqlite", path=folder / "muxi.db"),
         source=folder / "formation.yaml",
     )
-    assert config.identity.cache == CacheConfig(ttl=3600.0, max_entries=1_000_000)
+    assert config.identity.cache == CacheConfig(ttl=3600.0, max_entries=1_000_000, lease=2.0)
     assert config.identity.match == "any"
     assert config.identity.rules == IdentifierRules(types=BUILT_IN_TYPES, max_per_user=100)
     assert config.session == SessionConfig(max_messages=50, idle_timeout=86400.0)
@@ -120,7 +121,7 @@ memory:
   working: {ttl: 3600, max_items: 9}
   session: {max_messages: 7, idle_timeout: 1.5}
 identity:
-  cache: {ttl: 60, max_entries: 10}
+  cache: {ttl: 60, max_entries: 10, lease: 0.5}
   match: verified
   max_identifiers_per_user: 5
   types:
@@ -142,7 +143,7 @@ llm:
     assert config.id == "my-assistant.v2_x"
     assert config.database == DatabaseConfig("sqlite", path=folder / "data" / "people.db")
     assert config.session == SessionConfig(max_messages=7, idle_timeout=1.5)
-    assert config.identity.cache == CacheConfig(ttl=60.0, max_entries=10)
+    assert config.identity.cache == CacheConfig(ttl=60.0, max_entries=10, lease=0.5)
     assert isinstance(config.identity.cache.ttl, float)
     assert config.identity.match == "verified"
     rules = config.identity.rules
@@ -251,6 +252,18 @@ def test_both_spellings_of_postgres(provider: str, scheme: str) -> None:
     persistent = {"provider": provider, "connection_string": f" {scheme}://u:p%40@h/d?sslmode=require\n"}
     config = FormationConfig.from_mapping({"memory": {"persistent": persistent}})
     assert config.database == DatabaseConfig("postgres", url=Secret("postgresql://u:p%40@h/d?sslmode=require"))
+
+
+def test_an_address_to_listen_at() -> None:
+    persistent = {
+        "provider": "postgres",
+        "connection_string": "postgres://pooler/d",
+        "listen_connection_string": "postgres://server/d",
+    }
+    config = FormationConfig.from_mapping({"memory": {"persistent": persistent}})
+    assert config.database == DatabaseConfig(
+        "postgres", url=Secret("postgresql://pooler/d"), listen_url=Secret("postgresql://server/d")
+    )
 
 
 # Secrets
@@ -414,6 +427,8 @@ POSTGRES = "expected a PostgreSQL URL, postgresql://user:password@host:5432/data
 NOT_A_URL = "not a valid URL; percent-encode special characters in the user and password"
 NOT_A_FILE = "expected the path of a file; for a throw-away formation use ephemeral()"
 CONNECTION = "memory.persistent.connection_string"
+LISTEN = "memory.persistent.listen_connection_string"
+BOTH = "connection_string: 'postgres://h/d', listen_connection_string"
 
 
 def persistent(provider: str, connection_string: str | None = None) -> str:
@@ -499,6 +514,20 @@ BAD = [
         "expected one of sqlite, postgres, postgresql",
     ),
     ("memory: {persistent: {connection_string: 5}}", CONNECTION, TEXT),
+    *[
+        (f"memory: {{persistent: {{provider: postgres, {BOTH}: {url}}}}}", LISTEN, why)
+        for url, why in (("5", TEXT), ("''", POSTGRES), ("'x.db'", POSTGRES), ("'postgres://h:port/d'", NOT_A_URL))
+    ],
+    (
+        "memory: {persistent: {listen_connection_string: 'postgres://h/d'}}",
+        LISTEN,
+        "is for PostgreSQL; remove the key, or set provider to postgres",
+    ),
+    *[
+        (f"identity: {{cache: {{lease: {value}}}}}", "identity.cache.lease", "expected seconds from 0.1 to 60")
+        for value in ("0.09", "60.5")
+    ],
+    ("identity: {cache: {lease: 0}}", "identity.cache.lease", SECONDS),
     (persistent("postgres"), CONNECTION, POSTGRES),
     *[
         (persistent("postgres", url), CONNECTION, POSTGRES)
@@ -717,3 +746,44 @@ def test_a_secret_is_compared_copied_and_hashed_by_value_but_never_pickled() -> 
         pickle.dumps(secret)
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(FormationConfig(database=DatabaseConfig("postgres", url=secret)))
+
+
+MANY = "postgresql://muxi:pass@db1:5432,db2/muxi"
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?target_session_attrs=read-write", "?target_session_attrs=primary&sslmode=allow"]
+)
+def test_several_servers_of_which_one_takes_writes(query: str) -> None:
+    config = FormationConfig.from_mapping(
+        {"memory": {"persistent": {"provider": "postgres", "connection_string": MANY + query}}}
+    )
+    assert config.database.url is not None
+    assert hosts_of(config.database.url.reveal()) == [("db1", 5432), ("db2", None)]
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (MANY + "?target_session_attrs=standby", "target_session_attrs=read-write"),
+        ("postgresql://db1,,db2/muxi", "missing between the commas"),
+        ("postgresql://db1,db2:no/muxi", "not a valid URL"),
+    ],
+)
+def test_servers_that_cannot_be_meant(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        FormationConfig.from_mapping({"memory": {"persistent": {"provider": "postgres", "connection_string": url}}})
+
+
+def test_the_hosts_of_a_url() -> None:
+    assert hosts_of("postgresql://u:p@h/db") == []
+    assert hosts_of("postgresql://u:p@[::1]:5433,[fe80::1]/db") == [("::1", 5433), ("fe80::1", None)]
+    assert hosts_of("postgresql://%2Frun%2Fpg,h:1/db") == [("/run/pg", None), ("h", 1)]
+
+
+def test_limits_of_connections() -> None:
+    persistent = {"provider": "postgres", "connection_string": MANY, "connections": {"pool_size": 7, "wait_timeout": 2}}
+    limits = FormationConfig.from_mapping({"memory": {"persistent": persistent}}).database.limits
+    assert (limits.pool_size, limits.wait_timeout, limits.max_waiting) == (7, 2.0, 10_000)
+    with pytest.raises(ConfigurationError, match="leave it out for SQLite"):
+        FormationConfig.from_mapping({"memory": {"persistent": {"connections": {"pool_size": 7}}}})

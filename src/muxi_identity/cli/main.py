@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from muxi_identity import demo
-from muxi_identity.cli import database, people, talking
+from muxi_identity.cli import database, importing, talking
 
 app = typer.Typer(
     name="muxi",
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they hold people's words, and keys
     help="One person, many identifiers, one memory.",
 )
-app.add_typer(people.app, name="users")
+app.add_typer(importing.app, name="users")
 app.add_typer(database.app, name="db")
 app.command("chat")(talking.chat)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,18 +17,22 @@ from rich.markup import escape
 from rich.table import Table
 
 from muxi_identity.client.operations import Given
-from muxi_identity.client.synchronous import FormationClient
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import (
+    AccessError,
     ConfigurationError,
     ConflictError,
     InvalidRequestError,
     ModelError,
     MuxiError,
     NotFoundError,
+    RateLimitedError,
+    ServerUnavailableError,
     StorageUnavailableError,
 )
 
+ADDRESSES = {"url": "MUXI_URL", "server_url": "MUXI_SERVER_URL"}
+"""Where the environment says that a formation is served."""
 DEFAULT_FILE = Path("formation.yaml")
 _TYPED = re.compile(r"([a-z][a-z0-9_.-]{0,63})=(.+)", re.DOTALL)
 
@@ -38,7 +43,10 @@ _EXITS: tuple[tuple[type[MuxiError], int], ...] = (
     (ConflictError, 4),
     (StorageUnavailableError, 5),
     (ModelError, 5),
+    (ServerUnavailableError, 5),
+    (RateLimitedError, 5),
     (ConfigurationError, 6),
+    (AccessError, 8),
 )
 
 # Where nobody looks on, nothing is cut to the width of a screen.
@@ -50,7 +58,7 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         "-c",
-        help="The formation's YAML file. [formation.yaml here, else the default formation]",
+        help="The formation's YAML file; else formation.yaml here, else the default formation.",
         exists=True,
         dir_okay=False,
     ),
@@ -69,18 +77,19 @@ def load(path: Path | None) -> FormationConfig:
     """Return the configuration that a command works with.
 
     Raises:
-        ConfigurationError: The file, a key in it or a secret that it names is missing or wrong.
+        ConfigurationError: The file, a key in it or a secret that it names is missing or wrong; or no file is named
+            and the environment says that the formation is on a server.
     """
+    if path is None:
+        for variable in ADDRESSES.values():
+            if os.environ.get(variable):
+                raise ConfigurationError(
+                    f"{variable} says that the formation is on a server, and this command works on the formation's own "
+                    "file and database: name its YAML file, or unset the variable."
+                )
     if path is None and DEFAULT_FILE.is_file():
         path = DEFAULT_FILE
     return FormationConfig.default() if path is None else FormationConfig.load(path)
-
-
-@contextlib.contextmanager
-def formation_of(path: Path | None) -> Iterator[FormationClient]:
-    """Open the formation for one command; errors end it with a message and an exit code."""
-    with ending_well(), FormationClient(load(path), actor="command line") as formation:
-        yield formation
 
 
 @contextlib.contextmanager

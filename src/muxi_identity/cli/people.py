@@ -8,82 +8,81 @@ from typing import Annotated
 import typer
 
 from muxi_identity.cli.output import (
-    ConfigOption,
     IdentifierArgument,
     JsonOption,
-    formation_of,
     parse_argument,
     print_json,
     show,
     show_rows,
 )
+from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
+from muxi_identity.client.synchronous import FormationClient
 
 __all__ = ["app"]
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would happen.")]
-_SOURCE = "command line"
 
 
 @app.command("merge")
+@on_formation()
 def merge(
+    formation: FormationClient,
     primary: IdentifierArgument,
     secondary: IdentifierArgument,
-    config: ConfigOption = None,
     json: JsonOption = False,
     dry_run: DryRunOption = False,
     reason: ReasonOption = None,
 ) -> None:
     """Make one person of two; the first answers for both."""
-    with formation_of(config) as formation:
-        result = formation.merge_users(
-            parse_argument(primary), parse_argument(secondary), dry_run=dry_run, source=_SOURCE, reason=reason
-        )
+    result = formation.merge_users(
+        parse_argument(primary), parse_argument(secondary), dry_run=dry_run, source=ACTOR, reason=reason
+    )
     show(result, as_json=json)
 
 
 @app.command("unmerge")
+@on_formation()
 def unmerge(
+    formation: FormationClient,
     merge_id: Annotated[str, typer.Argument(metavar="MERGE_ID", help="mrg_..., as the merge gave it.")],
-    config: ConfigOption = None,
     json: JsonOption = False,
     dry_run: DryRunOption = False,
     reason: ReasonOption = None,
 ) -> None:
     """Undo one merge, whatever was merged since."""
-    with formation_of(config) as formation:
-        result = formation.unmerge_users(merge_id, dry_run=dry_run, source=_SOURCE, reason=reason)
+    result = formation.unmerge_users(merge_id, dry_run=dry_run, source=ACTOR, reason=reason)
     show(result, as_json=json)
 
 
 @app.command("split")
+@on_formation()
 def split(
+    formation: FormationClient,
     user: IdentifierArgument,
     identifiers: Annotated[list[str], typer.Argument(metavar="IDENTIFIER...", help="What was linked by mistake.")],
-    config: ConfigOption = None,
     json: JsonOption = False,
     dry_run: DryRunOption = False,
     reason: ReasonOption = None,
 ) -> None:
     """Give identifiers to a new user, with all that was recorded through them."""
-    with formation_of(config) as formation:
-        result = formation.split_user(
-            parse_argument(user),
-            [parse_argument(each) for each in identifiers],
-            dry_run=dry_run,
-            source=_SOURCE,
-            reason=reason,
-        )
+    result = formation.split_user(
+        parse_argument(user),
+        [parse_argument(each) for each in identifiers],
+        dry_run=dry_run,
+        source=ACTOR,
+        reason=reason,
+    )
     show(result, as_json=json)
 
 
 @app.command("explain")
+@on_formation()
 def explain(
-    one: IdentifierArgument, other: IdentifierArgument, config: ConfigOption = None, json: JsonOption = False
+    formation: FormationClient, one: IdentifierArgument, other: IdentifierArgument, json: JsonOption = False
 ) -> None:
     """Say why two identifiers are one person, or why not."""
-    with formation_of(config) as formation:
-        found = formation.explain(parse_argument(one), parse_argument(other))
+    found = formation.explain(parse_argument(one), parse_argument(other))
     if json:
         print_json(found)
     else:
@@ -91,16 +90,16 @@ def explain(
 
 
 @app.command("history")
+@on_formation()
 def history(
+    formation: FormationClient,
     user: IdentifierArgument,
-    config: ConfigOption = None,
     json: JsonOption = False,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=500)] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
 ) -> None:
     """Show what happened to a person, newest first."""
-    with formation_of(config) as formation:
-        page = formation.get_user_history(parse_argument(user), limit=limit, cursor=cursor)
+    page = formation.get_user_history(parse_argument(user), limit=limit, cursor=cursor)
     if json:
         print_json(page)
         return
@@ -112,16 +111,16 @@ def history(
 
 
 @app.command("export")
+@on_formation()
 def export(
+    formation: FormationClient,
     user: IdentifierArgument,
-    config: ConfigOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A file, readable by you alone; else standard output.")
     ] = None,
 ) -> None:
     """Write everything that is kept of a person as one JSON archive."""
-    with formation_of(config) as formation:
-        archive = formation.export_user(parse_argument(user))
+    archive = formation.export_user(parse_argument(user))
     if output is None:
         print_json(archive)
         return
@@ -135,9 +134,10 @@ def export(
 
 
 @app.command("erase")
+@on_formation()
 def erase(
+    formation: FormationClient,
     user: IdentifierArgument,
-    config: ConfigOption = None,
     json: JsonOption = False,
     dry_run: DryRunOption = False,
     include_merged: Annotated[
@@ -147,13 +147,10 @@ def erase(
     reason: ReasonOption = None,
 ) -> None:
     """Delete a person with everything that is theirs. It cannot be undone."""
-    with formation_of(config) as formation:
-        who = parse_argument(user)
-        if not dry_run and not yes:
-            counted = formation.delete_user(who, dry_run=True)
-            typer.confirm(f"Erase {counted['muxi_user_id']} with {counted['rows_deleted']} rows?", abort=True, err=True)
-            who = counted["muxi_user_id"]  # what was asked about, whoever the identifier means by now
-        result = formation.delete_user(
-            who, include_merged=include_merged, dry_run=dry_run, source=_SOURCE, reason=reason
-        )
+    who = parse_argument(user)
+    if not dry_run and not yes:
+        counted = formation.delete_user(who, dry_run=True)
+        typer.confirm(f"Erase {counted['muxi_user_id']} with {counted['rows_deleted']} rows?", abort=True, err=True)
+        who = counted["muxi_user_id"]  # what was asked about, whoever the identifier means by now
+    result = formation.delete_user(who, include_merged=include_merged, dry_run=dry_run, source=ACTOR, reason=reason)
     show(result, as_json=json)

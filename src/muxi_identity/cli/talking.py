@@ -8,14 +8,13 @@ import typer
 from rich.markup import escape
 
 from muxi_identity.cli.output import (
-    ConfigOption,
     JsonOption,
     console,
-    formation_of,
     parse_argument,
     print_json,
     problems,
 )
+from muxi_identity.cli.reach import on_formation
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous import FormationClient
 from muxi_identity.errors import MuxiError
@@ -26,25 +25,25 @@ _HELP = """/as IDENTIFIER   go on as somebody else (VALUE, TYPE=VALUE, usr_... o
 /quit            leave (or Ctrl-D)"""
 
 
+@on_formation("client_key")
 def chat(
+    formation: FormationClient,
     as_: Annotated[
         str, typer.Option("--as", metavar="IDENTIFIER", help="Who you are: VALUE, TYPE=VALUE, usr_... or JSON.")
     ],
     message: Annotated[str | None, typer.Argument(help="Say this and end; without it, a conversation begins.")] = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
     session: Annotated[str | None, typer.Option("--session", help="The session to go on with.")] = None,
 ) -> None:
     """Talk to the formation as somebody. In a conversation, /as switches to somebody else; /help lists the rest."""
-    with formation_of(config) as formation:
-        if message is not None:
-            reply = formation.chat(message, parse_argument(as_), session_id=session)
-            if json:
-                print_json(reply)
-            else:
-                typer.echo(str(reply))
-            return
-        _Conversation(formation, as_, session).run()
+    if message is not None:
+        reply = formation.chat(message, parse_argument(as_), session_id=session)
+        if json:
+            print_json(reply)
+        else:
+            typer.echo(str(reply))
+        return
+    _Conversation(formation, as_, session).run()
 
 
 class _Conversation:

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 import typer
 
 from muxi_identity.cli.output import (
-    ConfigOption,
     IdentifierArgument,
     JsonOption,
-    formation_of,
     parse_argument,
     print_json,
     show,
     show_rows,
 )
+from muxi_identity.cli.reach import ACTOR, on_formation
+from muxi_identity.client.synchronous import FormationClient
 
 app = typer.Typer(no_args_is_help=True, help="Who is who, who is one person, and why.")
 
@@ -23,8 +23,9 @@ ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; the his
 
 
 @app.command("list")
+@on_formation()
 def list_users(
-    config: ConfigOption = None,
+    formation: FormationClient,
     json: JsonOption = False,
     identifier: Annotated[str | None, typer.Option(help="How an identifier of theirs begins.")] = None,
     type: Annotated[str | None, typer.Option(help="Of which type that identifier is.")] = None,
@@ -34,15 +35,14 @@ def list_users(
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
 ) -> None:
     """List people, oldest first: all of them, or those that a search finds."""
-    with formation_of(config) as formation:
-        page = formation.list_users(
-            identifier=identifier,
-            type=type,
-            created_from=created_from,
-            created_before=created_before,
-            limit=limit,
-            cursor=cursor,
-        )
+    page = formation.list_users(
+        identifier=identifier,
+        type=type,
+        created_from=created_from,
+        created_before=created_before,
+        limit=limit,
+        cursor=cursor,
+    )
     if json:
         print_json(page)
         return
@@ -53,11 +53,11 @@ def list_users(
 
 
 @app.command("show")
-def show_user(user: IdentifierArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+@on_formation()
+def show_user(formation: FormationClient, user: IdentifierArgument, json: JsonOption = False) -> None:
     """Show one person with all identifiers."""
-    with formation_of(config) as formation:
-        record = formation.get_user(parse_argument(user))
-        records = formation.get_user_identifiers(record["muxi_user_id"], detailed=True)
+    record = formation.get_user(parse_argument(user))
+    records = formation.get_user_identifiers(record["muxi_user_id"], detailed=True)
     if json:
         print_json({**record, "identifiers": records})
         return
@@ -68,23 +68,24 @@ def show_user(user: IdentifierArgument, config: ConfigOption = None, json: JsonO
 
 
 @app.command("create")
+@on_formation()
 def create_user(
+    formation: FormationClient,
     user_id: Annotated[str | None, typer.Argument(metavar="[USER_ID]", help="The public id, usr_...")] = None,
-    config: ConfigOption = None,
     json: JsonOption = False,
     reason: ReasonOption = None,
 ) -> None:
     """Make a user without identifiers."""
-    with formation_of(config) as formation:
-        show(formation.create_user(user_id, source="command line", reason=reason), as_json=json)
+    show(formation.create_user(user_id, source=ACTOR, reason=reason), as_json=json)
 
 
 @app.command("link")
+@on_formation()
 def link(
+    formation: FormationClient,
     identifiers: Annotated[
         list[str], typer.Argument(metavar="IDENTIFIER...", help="VALUE, TYPE=VALUE, JSON, or - for standard input.")
     ],
-    config: ConfigOption = None,
     json: JsonOption = False,
     user: Annotated[str | None, typer.Option("--user", help="Whom to link them to: any identifier, or usr_...")] = None,
     on_conflict: Annotated[
@@ -95,41 +96,38 @@ def link(
     reason: ReasonOption = None,
 ) -> None:
     """Link identifiers to one person, all or none."""
-    with formation_of(config) as formation:
-        linked = formation.associate_user_identifiers(
-            [parse_argument(each) for each in identifiers],
-            None if user is None else parse_argument(user),
-            on_conflict=on_conflict,
-            verified=verified,
-            source="command line",
-            reason=reason,
-        )
+    linked = formation.associate_user_identifiers(
+        [parse_argument(each) for each in identifiers],
+        None if user is None else parse_argument(user),
+        on_conflict=on_conflict,
+        verified=verified,
+        source=ACTOR,
+        reason=reason,
+    )
     show(linked, as_json=json)
 
 
 @app.command("unlink")
+@on_formation()
 def unlink(
+    formation: FormationClient,
     identifier: IdentifierArgument,
-    config: ConfigOption = None,
     json: JsonOption = False,
     force: Annotated[bool, typer.Option("--force", help="Even if it is the person's last one.")] = False,
     reason: ReasonOption = None,
 ) -> None:
     """Unlink an identifier from whoever has it."""
-    with formation_of(config) as formation:
-        result = formation.unlink_user_identifier(
-            parse_argument(identifier), force=force, source="command line", reason=reason
-        )
+    result = formation.unlink_user_identifier(parse_argument(identifier), force=force, source=ACTOR, reason=reason)
     show(result, as_json=json)
 
 
 @app.command("resolve")
+@on_formation()
 def resolve(
+    formation: FormationClient,
     identifier: IdentifierArgument,
-    config: ConfigOption = None,
     json: JsonOption = False,
     create: Annotated[bool, typer.Option("--create", help="Make a user where nobody is found.")] = False,
 ) -> None:
     """Tell who an identifier means."""
-    with formation_of(config) as formation:
-        show(formation.resolve_user(parse_argument(identifier), create_user=create), as_json=json)
+    show(formation.resolve_user(parse_argument(identifier), create_user=create), as_json=json)

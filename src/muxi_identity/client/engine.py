@@ -294,6 +294,7 @@ class RecorderEngine(Protocol[R_contra]):
         audience: Audience,
         memories: object,
         topics: object,
+        idempotency_key: object,
         caller: Caller,
     ) -> RecordedTurn: ...
 

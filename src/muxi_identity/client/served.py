@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.client.lifecycle import Lifecycle
+from muxi_identity.client.operations import Given
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.formation import Formation
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
+from muxi_identity.models import ResolvedUser
 from muxi_identity.storage.sharing import SharedDatabases
 
 
@@ -24,6 +28,8 @@ class ServedFormation:
     ) -> None:
         self.config = config
         self._lifecycle = Lifecycle(config, responder=responder, clock=clock, databases=databases)
+        self.cached: Callable[[Given], ResolvedUser | None] = self.acting_as("anybody")._cached
+        """Returns who an identifier means where the cache knows it, else None; never waits, and leaves no trace."""
 
     async def open(self) -> Formation:
         """Open it, once, and return the engine.

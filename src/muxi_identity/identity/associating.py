@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from muxi_identity.arguments import is_storable
+from muxi_identity.arguments import check_idempotency_key
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identifiers import Identifier, IdentifierRules, hint, parse_identifier, parse_reference
 from muxi_identity.identity.deciding import ANONYMOUS, Item, OnConflict
-from muxi_identity.identity.idempotency import MAX_KEY, earlier_answer, fingerprint, keep_answer
+from muxi_identity.identity.idempotency import earlier_answer, fingerprint, keep_answer
 from muxi_identity.identity.linking import Linked, distinct_items, link
 from muxi_identity.identity.lookup import Reference
 from muxi_identity.identity.people import new_public_id
@@ -60,7 +61,7 @@ class Associator:
                 )
         else:
             linked = await self._link_once(
-                identifiers, user, on_conflict, verified, _checked_key(idempotency_key), caller
+                identifiers, user, on_conflict, verified, check_idempotency_key(idempotency_key), caller
             )
         for each in identifiers:
             if each.secret:
@@ -128,14 +129,15 @@ class Associator:
             # Before it is looked up: after what the first call did, it may mean somebody else, or nobody.
             done = await self._runner.read(lambda tx: earlier_answer(tx, key, request))
             if done is not None:
-                return done
+                return Linked(**done)
         target = await self.target(user)
 
         def work(tx: Transaction) -> Linked:
-            linked = earlier_answer(tx, key, request)
-            if linked is None:
-                linked = link(tx, identifiers, target, on_conflict, verified)
-                keep_answer(tx, key, request, linked)
+            done = earlier_answer(tx, key, request)
+            if done is not None:
+                return Linked(**done)
+            linked = link(tx, identifiers, target, on_conflict, verified)
+            keep_answer(tx, key, request, asdict(linked))
             return linked
 
         return await self._runner.change(work, caller)
@@ -201,11 +203,3 @@ def _link_result(identifiers: Sequence[Identifier], linked: Linked) -> LinkResul
         "skipped": [shown[position] for position in linked.skipped],
         "merge_ids": list(linked.merge_ids),
     }
-
-
-def _checked_key(key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not is_storable(key):
-        raise InvalidRequestError(
-            f"idempotency_key must be a text of 1 to {MAX_KEY} characters, without NUL or lone surrogates."
-        )
-    return key

@@ -16,13 +16,14 @@ look-up that begins meanwhile is answered from the database and caches nothing.
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
-from cachebox import LRUCache
+from cachebox import FIFOCache
 
 
 class Token:
@@ -78,6 +79,11 @@ class Tokens:
             # A look-up that began behind the fence may have read what was true before the change.
             self.generation += 1
 
+    def kill(self, key: Hashable) -> None:
+        """Kill the token of ``key``: what it stands for was changed and committed, by another process."""
+        with self._lock:
+            self._kill(hash(key) % _STRIPES)
+
     def kill_all(self) -> None:
         """Kill every token."""
         with self._lock:
@@ -107,10 +113,25 @@ class Fence:
     def __init__(self, cache: IdentityCache) -> None:
         self._cache = cache
         self._buckets: dict[Hashable, int] = {}
-        self._members: dict[Hashable, int] = {}
+        self._members: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._buckets or self._members)
+
+    @property
+    def origin(self) -> str:
+        """Names the cache, to tell its own changes from those of others."""
+        return self._cache.origin
+
+    @property
+    def keys(self) -> Collection[Hashable]:
+        """The buckets and public ids that are fenced."""
+        return self._buckets.keys()
+
+    @property
+    def member_pks(self) -> Collection[int]:
+        """The members that are fenced."""
+        return self._members.keys()
 
     def buckets(self, keys: Iterable[Hashable]) -> None:
         """Fence what is cached for the spellings of these buckets (or for public ids)."""
@@ -118,7 +139,7 @@ class Fence:
             if key not in self._buckets:
                 self._buckets[key] = self._cache.bucket_tokens.raise_fence(key)
 
-    def members(self, keys: Iterable[Hashable]) -> None:
+    def members(self, keys: Iterable[int]) -> None:
         """Fence what is cached of the roots of these members."""
         for key in keys:
             if key not in self._members:
@@ -134,14 +155,46 @@ class Fence:
         self._members.clear()
 
 
-_First = tuple[int | None, int, Token, float]
-_Second = tuple[int, str, Token, float]
+class _Known:
+    """An entry of the second level: what answers for a member."""
+
+    __slots__ = ("deadline", "member_pk", "public_id", "root_pk", "token")
+
+    def __init__(self, hit: Hit, token: Token, deadline: float) -> None:
+        self.member_pk = hit.member_pk
+        self.root_pk = hit.root_pk
+        self.public_id = hit.public_id
+        self.token = token
+        self.deadline = deadline
+
+
+class _Named:
+    """An entry of the first level. It holds the member's entry itself, so that a hit looks nothing up twice."""
+
+    __slots__ = ("deadline", "identifier_pk", "known", "token")
+
+    def __init__(self, identifier_pk: int | None, known: _Known, token: Token, deadline: float) -> None:
+        self.identifier_pk = identifier_pk
+        self.known = known
+        self.token = token
+        self.deadline = deadline
+
+
+def _compact(key: Hashable) -> Hashable:
+    """Return a spelling with its type as one value, which takes 64 bytes less than a pair.
+
+    Bytes: no bare spelling equals them. One NUL is between the two, and what was parsed has none.
+    """
+    if type(key) is tuple and len(key) == 2:
+        return "\0".join(key).encode("utf-8", "surrogatepass")
+    return key
 
 
 class IdentityCache:
     """Both levels of one formation in one database, shared by everything in the process that uses it.
 
-    ``ttl`` in seconds; ``max_entries`` for each level, the least recently used leave first. ``hits``
+    ``ttl`` in seconds; ``max_entries`` for each level. The oldest leave first: they are the next to expire, and
+    to remember the order of use would take 32 bytes an entry. ``hits``
     counts what the cache answered, ``misses`` what the database was asked instead; under threads they may miss a
     few.
     """
@@ -154,36 +207,43 @@ class IdentityCache:
         """Monotonic time until which hits may be served: whoever listens for other processes' changes extends it."""
         self.epoch = 0
         """The formation's identity epoch as this process knows it (SQLite)."""
+        self.origin = ""
+        """Marks what this process tells others of changes that were fenced here (PostgreSQL)."""
+        self.renew_origin()
         self.bucket_tokens = Tokens()
         self.member_tokens = Tokens()
-        self._first: LRUCache[Hashable, _First] = LRUCache(max_entries)
-        self._second: LRUCache[int, _Second] = LRUCache(max_entries)
+        self._first: FIFOCache[Hashable, _Named] = FIFOCache(max_entries)
+        self._second: FIFOCache[int, _Known] = FIFOCache(max_entries)
         # One deadline object serves all fills of the same while: a float an entry would be a tenth of its memory.
         self._grain = ttl / 256
         self._deadline = 0.0
 
     def get(self, key: Hashable) -> Hit | None:
         """Answer from memory, or None. Never blocks; any thread may call it."""
-        entries = self._entries(key)
-        if entries is None:
+        named = self._alive(key)
+        if named is None:
             return None
-        first, second = entries
-        return Hit(first[0], first[1], second[0], second[1])
+        known = named.known
+        return Hit(named.identifier_pk, known.member_pk, known.root_pk, known.public_id)
 
     def public_id(self, key: Hashable) -> str | None:
         """Answer as :meth:`get` does, with the root's public id alone."""
-        entries = self._entries(key)
-        return None if entries is None else entries[1][1]
+        named = self._alive(key)
+        return None if named is None else named.known.public_id
 
-    def _entries(self, key: Hashable) -> tuple[_First, _Second] | None:
-        first = self._first.get(key)
-        if first is not None and first[2].alive:
+    def _alive(self, key: Hashable) -> _Named | None:
+        named = self._first.get(key if type(key) is str else _compact(key))
+        if named is not None and named.token.alive:
             now = monotonic()
-            if now < first[3] and now < self.lease_until:
-                second = self._second.get(first[1])
-                if second is not None and second[2].alive and now < second[3]:
-                    self.hits += 1
-                    return first, second
+            if now < named.deadline and now < self.lease_until:
+                known = named.known
+                if not (known.token.alive and now < known.deadline):
+                    newer = self._second.get(known.member_pk)
+                    if newer is None or not (newer.token.alive and now < newer.deadline):
+                        return None
+                    named.known = newer
+                self.hits += 1
+                return named
         return None
 
     def put(self, key: Hashable, hit: Hit, token: Token, generation: int, *, seconds: float | None = None) -> None:
@@ -200,12 +260,33 @@ class IdentityCache:
         member_token = self.member_tokens.take(hit.member_pk)
         if self.member_tokens.generation != generation:
             return  # some member changed its root meanwhile, perhaps this one: the next look-up will tell
-        self._second.insert(hit.member_pk, (hit.root_pk, hit.public_id, member_token, self._deadline))
-        self._first.insert(key, (hit.identifier_pk, hit.member_pk, token, deadline))
+        known = self._second.get(hit.member_pk)
+        if known is None or known.token is not member_token or known.deadline != self._deadline:
+            known = _Known(hit, member_token, self._deadline)
+            self._second.insert(known.member_pk, known)
+        self._first.insert(_compact(key), _Named(hit.identifier_pk, known, token, deadline))
 
     def forget(self, key: Hashable) -> None:
         """Drop the entry of ``key``: its spelling turned out to be a secret, which must not lie in memory."""
-        self._first.pop(key, None)
+        self._first.pop(_compact(key), None)
+
+    def drop(self, keys: Iterable[Hashable], member_pks: Iterable[int]) -> None:
+        """Answer nothing any more that was looked up so far for these buckets and public ids, or of these members.
+
+        For a change that is committed: a look-up that begins from now on sees it.
+        """
+        for key in keys:
+            self.bucket_tokens.kill(key)
+        for pk in member_pks:
+            self.member_tokens.kill(pk)
+
+    def renew_origin(self) -> None:
+        """Take what was told so far for somebody else's.
+
+        Where nobody knows whether a change was committed, its fence will be lowered some day. Should it be committed
+        after that, its own notice must not be passed over.
+        """
+        self.origin = secrets.token_hex(6)
 
     def _deadline_now(self) -> float:
         deadline = monotonic() + self.ttl
@@ -214,11 +295,13 @@ class IdentityCache:
         return self._deadline
 
     def clear(self) -> None:
-        """Forget everything, also what look-ups now under way will bring."""
+        """Answer nothing any more that was looked up so far, nor what look-ups now under way will bring.
+
+        The dead entries make room when they are looked up again, or as the least recently used: to take out a million
+        of them would hold the event loop for a quarter of a second.
+        """
         self.bucket_tokens.kill_all()
         self.member_tokens.kill_all()
-        self._first.clear()
-        self._second.clear()
 
     def info(self) -> dict[str, int]:
         """Return the counters and the number of entries of both levels."""
@@ -240,6 +323,7 @@ def shared_cache(database: str, formation_id: str, ttl: float, max_entries: int)
         cache = _shared.get((database, formation_id))
         if cache is None:
             cache = _shared[database, formation_id] = IdentityCache(ttl, max_entries)
+            cache.lease_until = 0.0  # nothing is answered before somebody listens
         return cache
 
 

@@ -7,8 +7,7 @@ outlives the person it belongs to.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -16,12 +15,10 @@ from sqlalchemy import delete, insert, select
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identifiers import Identifier, PublicId
 from muxi_identity.identity.keys import BucketKey
-from muxi_identity.identity.linking import Linked
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import idempotency
 
 KEEP_SECONDS = 24 * 3600
-MAX_KEY = 255
 
 
 def fingerprint(
@@ -38,7 +35,7 @@ def fingerprint(
     return key.fingerprint(json.dumps([parts, named, rest], sort_keys=True, default=str))
 
 
-def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
+def earlier_answer(tx: Transaction, key: str, request: bytes) -> dict[str, Any] | None:
     """Return what the call with ``key`` did before, None where there was none within a day.
 
     Raises:
@@ -55,11 +52,12 @@ def earlier_answer(tx: Transaction, key: str, request: bytes) -> Linked | None:
         return None
     if row.fingerprint != request:
         raise InvalidRequestError("That idempotency_key was used for another request; use a new one for each.")
-    return Linked(**json.loads(row.answer))
+    answer: dict[str, Any] = json.loads(row.answer)
+    return answer
 
 
-def keep_answer(tx: Transaction, key: str, request: bytes, linked: Linked) -> None:
-    """Store what a call did, in place of what is older than a day.
+def keep_answer(tx: Transaction, key: str, request: bytes, answer: Mapping[str, Any]) -> None:
+    """Store what a call did, which names no identifier, in place of what is older than a day.
 
     Raises:
         RaceLost: The same call was sent twice at once and the other one was quicker.
@@ -75,7 +73,7 @@ def keep_answer(tx: Transaction, key: str, request: bytes, linked: Linked) -> No
             formation_id=tx.formation_id,
             key=key,
             fingerprint=request,
-            answer=json.dumps(asdict(linked)),
+            answer=json.dumps(answer),
             created_at=tx.now,
         )
     )

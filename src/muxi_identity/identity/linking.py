@@ -220,7 +220,8 @@ def refresh(tx: Transaction, item: Item, survivor: Person, verified: bool) -> bo
         values["source"] = func.coalesce(tx.change.source, table.c.source)
     if not values:
         return False
-    tx.fence.buckets([row.bucket])
+    if values.keys() != {"metadata"}:  # which nobody is found by: synchronising it often tells nobody
+        tx.fence.buckets([row.bucket])
     tx.connection.execute(
         update(table).where(table.c.formation_id == tx.formation_id, table.c.pk == row.pk).values(**values)
     )

@@ -6,11 +6,12 @@ Misses that arrive while a look-up is under way wait for the next one, which ask
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from muxi_identity.errors import UserNotFoundError
+from muxi_identity.errors import MuxiError, StorageUnavailableError, UserNotFoundError
 from muxi_identity.identifiers import Identifier, PublicId, hint
 from muxi_identity.identity.cache import Hit, IdentityCache, Token
 from muxi_identity.identity.keys import BucketKey
@@ -75,6 +76,7 @@ class Lookup:
         self._flights: dict[bytes, _Flight] = {}
         self._next: dict[bytes, _Flight] = {}
         self._busy = False
+        self._waiting = 0
         self._draining: asyncio.Task[None] | None = None
 
     async def find(self, reference: Reference, *, fresh: bool = False, meet: Meet | None = None) -> Answer:
@@ -85,7 +87,7 @@ class Lookup:
 
         Raises:
             AmbiguousIdentifierError: It is untyped and several people have it.
-            StorageUnavailableError: The database does not answer.
+            StorageUnavailableError: The database does not answer, or too many wait for it already.
         """
         if isinstance(reference, Through):
             hit, shown, _ = await self._find_user(reference.user_id, fresh=fresh)
@@ -106,8 +108,10 @@ class Lookup:
             rows = self._database.look_up_now(self._formation_id, bucket)
         elif fresh:
             rows = await self._database.look_up(self._formation_id, [bucket])
-        else:
+        elif self._busy:
             rows = await self._coalesced(bucket, token, generation)
+        else:
+            rows = await self._lead(bucket, token, generation)
         return self._choose(rows, reference, bucket, None if fresh else (token, generation))
 
     async def find_by(self, reference: Identifier, read: Callable[[bytes], Awaitable[list[BucketRow]]]) -> Answer:
@@ -169,6 +173,11 @@ class Lookup:
     async def _coalesced(self, bucket: bytes, token: Token, generation: int) -> list[BucketRow]:
         joined = False
         while True:
+            if self._waiting >= self._database.most_waiting:
+                raise StorageUnavailableError(
+                    f"The database is overloaded: {self._waiting} look-ups wait for it already; call again later.",
+                    retry_after=1,
+                )
             flight = self._flights.get(bucket)
             if not joined and flight is not None and flight.is_as_fresh_as(token, generation):
                 # It began before this call, but nothing has changed since then. Only a plain link or first contact
@@ -183,6 +192,7 @@ class Lookup:
                 return shared
 
     async def _wait(self, flight: _Flight) -> list[BucketRow] | None:
+        self._waiting += 1
         future: asyncio.Future[list[BucketRow]] = asyncio.get_running_loop().create_future()
         flight.waiting.append(future)
         try:
@@ -191,6 +201,8 @@ class Lookup:
             if future.cancelled() and not _being_cancelled():
                 return None  # whoever led the look-up was cancelled, not this caller: ask again
             raise
+        finally:
+            self._waiting -= 1
 
     async def _lead(self, bucket: bytes, token: Token, generation: int) -> list[BucketRow]:
         self._busy = True
@@ -198,7 +210,7 @@ class Lookup:
         try:
             rows = await self._database.look_up(self._formation_id, [bucket])
         except BaseException as error:
-            _fail([flight], error)
+            self._fail([flight], error)
             raise
         else:
             _answer(flight, rows)
@@ -222,7 +234,7 @@ class Lookup:
                 try:
                     rows = await self._database.look_up(self._formation_id, list(batch))
                 except BaseException as error:
-                    _fail(batch.values(), error)
+                    self._fail(batch.values(), error)
                     if isinstance(error, asyncio.CancelledError):
                         raise
                 else:
@@ -234,6 +246,13 @@ class Lookup:
         finally:
             self._flights = {}
             self._busy = False
+
+    def _fail(self, flights: Iterable[_Flight], error: BaseException) -> None:
+        _fail(flights, error)
+        if isinstance(error, StorageUnavailableError):
+            # Those that have gathered meanwhile would find the same, one batch after the other.
+            gathered, self._next = self._next, {}
+            _fail(gathered.values(), error)
 
     async def close(self) -> None:
         """Let the look-ups under way end."""
@@ -268,7 +287,7 @@ def _fail(flights: Iterable[_Flight], error: BaseException) -> None:
             if isinstance(error, asyncio.CancelledError):
                 future.cancel()
             else:
-                future.set_exception(error)
+                future.set_exception(copy.copy(error) if isinstance(error, MuxiError) else error)
 
 
 def _being_cancelled() -> bool:

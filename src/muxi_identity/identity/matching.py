@@ -29,19 +29,25 @@ def choose(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> Choic
     Raises:
         AmbiguousIdentifierError: Several people have it.
     """
+    if len(rows) == 1 and _is_plainly(rows[0], identifier):
+        return Choice(rows[0], certain=True)  # nearly always: what follows says the same of it, and takes its time
     live = [row for row in rows if row.live(now)]
-    if len(live) == 1 and (live[0].type, live[0].scope, live[0].value) == (
-        identifier.type,
-        identifier.scope,
-        identifier.value,
-    ):
-        return Choice(live[0], certain=True)  # nearly always: what follows says the same of it, and takes its time
     found = _matching(live, identifier)
     if not found:
         return None
     if len({row.root_pk for row in found}) > 1:
         raise _ambiguous(identifier, found, "several people have it")
     return Choice(found[0], certain=len({row.user_pk for row in found}) == 1)
+
+
+def _is_plainly(row: BucketRow, identifier: Identifier) -> bool:
+    return (
+        row.value == identifier.value
+        and row.type == identifier.type
+        and row.scope == identifier.scope
+        and row.unlinked_at is None
+        and row.expires_at is None
+    )
 
 
 def choose_row(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> BucketRow | None:

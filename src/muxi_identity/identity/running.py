@@ -123,15 +123,14 @@ class Runner:
 
     async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
         fence = Fence(self.cache)
-        epoch: list[int] = []
+        epoch: list[int | None] = []
         done: list[Transaction] = []
 
         def whole(connection: Connection) -> T:
             tx = self._transaction(connection, change, fence)
             result = work(tx)
             write_events(tx)
-            if fence and self.database.dialect == "sqlite":
-                epoch.append(tx.raise_epoch())
+            epoch.append(tx.tell_other_processes())
             write_outgoing(tx)
             done.append(tx)
             return result
@@ -143,8 +142,8 @@ class Runner:
             in_doubt = True
             raise
         else:
-            if epoch and self.cache.epoch == epoch[0] - 1:
-                self.cache.epoch = epoch[0]  # this process did it and has fenced it: nothing else to forget
+            if epoch[-1] is not None and self.cache.epoch == epoch[-1] - 1:
+                self.cache.epoch = epoch[-1]  # this process did it and has fenced it: nothing else to forget
             # Before anything is waited for: what was committed later is told later.
             if self._committed is not None and done[-1].outgoing:
                 self._committed(done[-1].outgoing)
@@ -153,6 +152,7 @@ class Runner:
             return result
         finally:
             if in_doubt and fence:
+                self.cache.renew_origin()
                 asyncio.get_running_loop().call_later(_DOUBT_SECONDS, fence.lower)
             else:
                 fence.lower()

@@ -66,7 +66,7 @@ def insert_identifiers(tx: Transaction, new: Sequence[NewIdentifier], owner: Mem
             "slot": slot,
             "source": tx.change.source,
             "linked_at": tx.now,
-            **{name: getattr(row, name) for name in NewIdentifier.__slots__},
+            **row._asdict(),
         }
         for pk, slot, row in zip(keys, slots, new, strict=True)
     ]

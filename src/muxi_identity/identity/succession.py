@@ -7,7 +7,6 @@ the old phone number since: the guard would not notice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, select
@@ -78,7 +77,7 @@ def replace_identifier(tx: Transaction, old: Identifier, given: object, *, secre
         retire(tx, [row])
         made = new_identifier(new, bucket, tx.now, verified)
         if made.metadata is None:
-            made = replace(made, metadata=_metadata_of(tx, row.pk))
+            made = made._replace(metadata=_metadata_of(tx, row.pk))
         member = Member(owner.member_pk, owner.root_pk)
         (new_pk,) = insert_identifiers(tx, [made], member, person.public_id)
         hand_on_rows(tx, row.pk, new_pk)

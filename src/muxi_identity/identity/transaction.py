@@ -11,6 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Fence
+from muxi_identity.identity.coherence.notices import CHANNEL, write_notice
 from muxi_identity.identity.keys import BucketKey
 from muxi_identity.identity.subscriptions import NOBODY, Subscriptions
 from muxi_identity.models import EventPayload
@@ -226,8 +227,18 @@ class Transaction:
                 .values(established_at=self.now)
             )
 
-    def raise_epoch(self) -> int:
-        """Tell other processes on the same SQLite file that cached answers may be wrong. Return the new epoch."""
+    def tell_other_processes(self) -> int | None:
+        """Tell other processes what this transaction makes wrong in their caches, if it commits.
+
+        Nothing where nothing was fenced: a plain first contact and a plain link make no cached answer wrong. Returns
+        the formation's new identity epoch on SQLite, where the others ask for it; on PostgreSQL they are notified.
+        """
+        if not self.fence:
+            return None
+        if self.database.dialect != "sqlite":
+            notice = write_notice(self.fence.origin, self.formation_id, self.fence.keys, self.fence.member_pks)
+            self.database.tell(self.connection, CHANNEL, notice)
+            return None
         epoch: int = self.connection.execute(
             update(formations)
             .where(formations.c.formation_id == self.formation_id)

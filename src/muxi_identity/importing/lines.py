@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -41,13 +42,12 @@ class Text:
                 raise InvalidRequestError(f"{source} cannot be read ({error.strerror}).") from None
         file: Any = getattr(source, "buffer", source)  # a text file's own bytes
         # Of a pipe what is there, without waiting for more.
-        self._read: Callable[..., Any] = getattr(file, "read1", file.read)
-        self._of_text = isinstance(file.read(0), str)
+        read = getattr(file, "read1", file.read)
+        self._piece = partial(_read_text if isinstance(file.read(0), str) else _read_bytes, read)
         self.head = self._begin()
         if self.head.startswith(_GZIP):
             packed = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
-            self._read = gzip.GzipFile(fileobj=packed).read1
-            self._of_text = False
+            self._piece = partial(_read_bytes, gzip.GzipFile(fileobj=packed).read1)
             self.head = self._begin()
         if self.head.startswith(_WIDE_MARKS) or b"\0" in self.head[:4]:
             self.close()
@@ -60,18 +60,6 @@ class Text:
         while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
             found += piece
         return found
-
-    def _piece(self, size: int) -> bytes:
-        """Read at most ``size`` bytes, none at the end."""
-        try:
-            if self._of_text:  # a character takes up to four
-                text: str = self._read(max(size // 4, 1))
-                return text.encode("utf-8", "surrogatepass")
-            return self._read(size) or b""
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise InvalidRequestError("The gzip file is damaged, or was cut off; pack it again.") from None
-        except UnicodeDecodeError:
-            raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines."""
@@ -95,6 +83,22 @@ class Text:
         """Close the file, if it was opened here."""
         if self._own is not None:
             self._own.close()
+
+
+def _read_bytes(read: Callable[[int], bytes | None], size: int) -> bytes:
+    """Read at most ``size`` bytes, none at the end."""
+    try:
+        return read(size) or b""
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InvalidRequestError("The gzip file is damaged, or was cut off; pack it again.") from None
+
+
+def _read_text(read: Callable[[int], str], size: int) -> bytes:
+    """Do the same with a file of text, of which a character takes up to four bytes."""
+    try:
+        return read(max(size // 4, 1)).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
 
 
 class _Rest(io.RawIOBase):

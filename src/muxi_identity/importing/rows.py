@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from muxi_identity.errors import InvalidRequestError, MuxiError
@@ -79,12 +79,12 @@ class RowParser:
         """
         row = Row(position, entry.line, entry.raw)
         try:
+            given = {} if entry.skip is not None else entry.read()
+            if is_member(given):  # a line of JSON that nobody has looked at yet
+                entry = entry_of(entry.line, given, scoped=self._options.scoped, raw=entry.raw)
+                given = entry.row or {}
             if entry.skip is None:
-                given = entry.read()
-                if is_member(given):  # a line of JSON that nobody has looked at yet
-                    entry = entry_of(entry.line, given, scoped=self._options.scoped, raw=entry.raw)
-            if entry.skip is None:
-                self._fill(row, entry.read())
+                self._fill(row, given)
             else:
                 row.note = Note(entry.line, "skipped", entry.skip, SKIPPED[entry.skip])
         except InvalidRequestError as error:
@@ -111,7 +111,7 @@ class RowParser:
         if metadata is not None:
             parsed = parse_metadata(metadata)
             row.identifiers = [
-                each if each.metadata is not None else replace(each, metadata=parsed) for each in row.identifiers
+                each if each.metadata is not None else each._replace(metadata=parsed) for each in row.identifiers
             ]
         row.buckets = [self._bucket(each.fold) for each in row.identifiers]
 

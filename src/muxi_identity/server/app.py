@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -137,7 +138,8 @@ def create_app(
 
 
 def _make_api(served: Served) -> FastAPI:
-    api = FastAPI(
+    api = FastAPIOffline(
+        static_url="/docs/static",  # beside the page: its files come from here and from nobody else
         title="MUXI identity",
         version=version("muxi-identity"),
         summary="The multi-identity user layer for AI assistants.",

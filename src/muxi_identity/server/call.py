@@ -34,6 +34,7 @@ REASON = b"x-muxi-reason"
 IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
 ACTOR = b"x-muxi-actor"
 REQUEST_ID = b"x-request-id"
+_BEARER = b"authorization"
 
 # Request ids are no secrets: a process draws one number, and counts. A fork draws another.
 _process = secrets.token_hex(6)
@@ -66,23 +67,20 @@ class Access(enum.Enum):
 class Call:
     """One request, as far as it is known: who makes it only after :meth:`authenticate`."""
 
-    __slots__ = (
-        "_bound",
-        "_events",
-        "_headers",
-        "begun",
-        "caller",
-        "claim",
-        "method",
-        "path",
-        "request_id",
-        "result",
-        "role",
-        "route",
-        "shown_user",
-        "site",
-        "status",
-    )
+    # On the class as long as a request has no other: most never do, and making one is a tenth of a cached answer.
+    route: str = ""
+    status: int = 0
+    role: Role | None = None
+    caller: bytes = b""
+    """What tells this caller from others: the key's digest, the token's identifier."""
+    shown_user: str | None = None
+    result: Any = None
+    claim: Claim | None = None
+    """Where the request carries an idempotency key: the right to do it."""
+    good_until: int | None = None
+    """When the token expires that it came with (microseconds)."""
+    _bound: Given | None = None
+    _events: bool = False
 
     def __init__(self, site: Site, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         self.site = site
@@ -95,17 +93,6 @@ class Call:
             self.request_id = text
         else:
             self.request_id = f"req_{_process}{next(_numbers):08x}"
-        self.route = ""
-        self.status = 0
-        self.role: Role | None = None
-        self.caller = b""
-        """What tells this caller from others: the key's digest, the token's identifier."""
-        self.shown_user: str | None = None
-        self.result: Any = None
-        self.claim: Claim | None = None
-        """Where the request carries an idempotency key: the right to do it."""
-        self._bound: Given | None = None
-        self._events = False
 
     def header(self, name: bytes) -> str | None:
         """Return a header's text, None where there is none. Names are sent as UTF-8, whatever their characters.
@@ -162,11 +149,13 @@ class Call:
     def _let_in(self) -> Role:
         # All that is sent must be good: what a caller believes to be in force is, or the request is refused.
         headers = self._headers
+        if (key := headers.get(CLIENT_KEY)) is not None and ADMIN_KEY not in headers and _BEARER not in headers:
+            return self._open(Role.CLIENT, key.decode("latin-1"))
         found: list[Role] = []
         for name, role in ((ADMIN_KEY, Role.ADMIN), (CLIENT_KEY, Role.CLIENT)):
             if (key := headers.get(name)) is not None:
                 found.append(self._open(role, key.decode("latin-1")))
-        if (authorization := headers.get(b"authorization")) is not None:
+        if (authorization := headers.get(_BEARER)) is not None:
             found.append(self._bear(authorization.decode("latin-1")))
         if not found:
             raise UnauthorizedError(
@@ -189,7 +178,7 @@ class Call:
         if scheme.lower() != "bearer":
             raise UnauthorizedError("Authorization is understood as Bearer and a user token alone.")
         if credentials.startswith(_TOKEN):
-            self._bound = self.site.tokens.read(credentials)
+            self._bound, self.good_until = self.site.tokens.read(credentials)
             self.caller = self.caller or repr(self._bound).encode()
             return Role.TOKEN
         # Whoever can send no header of ours, such as a scraper of metrics, sends the key like this.
@@ -260,6 +249,11 @@ class Call:
         if self._bound is None and not self.header(USER) and all(each in (None, "") for each in others):
             return None
         return await self.user(*others)
+
+    @property
+    def has_type(self) -> bool:
+        """Whether a header names the type of whom the call is about."""
+        return USER_TYPE in self._headers
 
     def typed(self, given: Given | None) -> Given:
         """Return ``given`` with the type and scope that the headers name, where it is bare.

@@ -55,6 +55,22 @@ class PlainFormatter(logging.Formatter):
         return f"{clock} {fields['status']} {fields['method']:<6} {name} {fields['milliseconds']:.1f} ms"
 
 
+class Line(msgspec.Struct):
+    """What is logged of a request."""
+
+    request_id: str
+    formation: str
+    method: str
+    route: str
+    status: int
+    milliseconds: float
+    as_: str | None = msgspec.field(name="as")
+    user: str | None = None
+    time: str = ""
+    level: str = "info"
+    logger: str = ACCESS
+
+
 class AccessLog:
     """Writes a line for each request, those of one turn of the event loop at once.
 
@@ -72,18 +88,21 @@ class AccessLog:
         """Write lines to ``stream`` from now on; None leaves them to :mod:`logging`."""
         self._stream = stream
 
-    def write(self, fields: dict[str, Any]) -> None:
+    def write(self, line: Line) -> None:
         """Write one line."""
         if self._stream is None:
             if self._logger.isEnabledFor(logging.INFO):
+                fields = msgspec.to_builtins(line)
+                for ours in ("time", "level", "logger"):
+                    del fields[ours]
                 self._logger.info("", extra={"fields": fields})
             return
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second, self._shown = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        at = f"{self._shown}.{int((now - second) * 1000):03d}Z"
-        self._waiting.append(_encode({"time": at, "level": "info", "logger": ACCESS, **fields}))
+        line.time = f"{self._shown}.{int((now - second) * 1000):03d}Z"
+        self._waiting.append(_encode(line))
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self.flush)
 

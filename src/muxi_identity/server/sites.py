@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
+from muxi_identity.client.operations import Given
 from muxi_identity.client.served import ServedFormation
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.formation import Formation
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
-from muxi_identity.models import TaskRun
-from muxi_identity.server.events import Bus
+from muxi_identity.models import ResolvedUser, TaskRun
 from muxi_identity.server.idempotency import Once
 from muxi_identity.server.keys import KeyRing, Role, ring_of
 from muxi_identity.server.limits import RateLimiter
@@ -49,8 +49,8 @@ class Site:
         self.config = config
         self._numbers = numbers
         self._served = ServedFormation(config, databases, responder=responder, clock=clock)
+        self.cached: Callable[[Given], ResolvedUser | None] = self._served.cached
         self.limiter = RateLimiter(config.server.rate_limits)
-        self.bus = Bus()
         self._clients = {role.value: self._served.acting_as(role.value) for role in Role}
         self._workers: list[asyncio.Task[None]] = []
 
@@ -75,8 +75,8 @@ class Site:
         if self.config.webhooks:
             self._workers.append(asyncio.create_task(self.client("server").run_events()))
 
-    async def _tell(self, run: TaskRun) -> None:
-        self.bus.publish(run["muxi_user_id"], "job", run)
+    async def _tell(self, _run: TaskRun) -> None:
+        self.formation.feed.wake()
 
     async def close(self) -> None:
         """Let what was begun end, and close the formation."""

@@ -17,9 +17,11 @@ _encode = msgspec.json.Encoder().encode
 _KEEP_ALIVE = b": keepalive\n\n"
 
 
-def event(data: Any, name: str | None = None) -> bytes:
+def event(data: Any, name: str | None = None, id: str | None = None) -> bytes:
     """Return one event as it is sent; ``data`` becomes JSON, which has no line break."""
     head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    if id is not None:
+        head += b"id: " + id.encode() + b"\n"
     return head + b"data: " + _encode(data) + b"\n\n"
 
 

@@ -76,8 +76,8 @@ class Tokens:
             "scope": claims.get("scp"),
         }
 
-    def read(self, token: str) -> Given:
-        """Return the identifier that a token acts as.
+    def read(self, token: str) -> tuple[Given, int]:
+        """Return the identifier that a token acts as, and until when (microseconds).
 
         Raises:
             UnauthorizedError: It is none of this formation's, or has expired.
@@ -99,9 +99,10 @@ class Tokens:
             ) from None
         if claims["exp"] * 1_000_000 <= self._formation.now:
             raise UnauthorizedError("The user token has expired; ask the server of your application for another.")
+        until = int(claims["exp"]) * 1_000_000
         if claims.get("typ") is None:
-            return str(claims["sub"])
-        return {"identifier": claims["sub"], "type": claims["typ"], "scope": claims.get("scp")}
+            return str(claims["sub"]), until
+        return {"identifier": claims["sub"], "type": claims["typ"], "scope": claims.get("scp")}, until
 
 
 def _name(reference: Reference) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Table
 
@@ -20,6 +20,16 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 
+class Ears(Protocol):
+    """A connection that listens for what other sessions of the database tell."""
+
+    async def close(self) -> None:
+        """Say farewell and close."""
+
+    def cut(self) -> None:
+        """End the connection without a word, and without waiting."""
+
+
 class Database(abc.ABC):
     """One open database. All methods but :meth:`look_up_now` belong to the event loop that opened it."""
 
@@ -28,6 +38,8 @@ class Database(abc.ABC):
     """Names the database itself, whatever address it was reached by. Known once it is open."""
     inline: bool
     """Whether a look-up is answered in place (:meth:`look_up_now`), without awaiting."""
+    most_waiting = 10_000
+    """How many look-ups may wait for another one to end."""
 
     @abc.abstractmethod
     async def open(self, *, upgrade: bool = True) -> None:
@@ -125,6 +137,30 @@ class Database(abc.ABC):
     def look_up_now(self, formation_id: str, bucket: bytes) -> list[BucketRow]:
         """Look one bucket up in place, from any thread. Only where :attr:`inline` is true."""
         raise AssertionError("look_up_now is for databases that look up inline")
+
+    async def listen(
+        self, channels: Sequence[str], heard: Callable[[str, str], None], lost: Callable[[], None]
+    ) -> Ears:
+        """Listen on a connection of its own: ``heard`` gets the channel and the payload of each notification, in order.
+
+        ``lost`` is called when the connection has ended. Only on PostgreSQL.
+
+        Raises:
+            StorageUnavailableError: The database cannot be reached, or does not let this user listen.
+        """
+        raise AssertionError("listen is for databases that notify")
+
+    def tell(self, connection: Connection, channel: str, payload: str) -> None:
+        """Notify whoever listens, once the transaction of ``connection`` has committed. Only on PostgreSQL."""
+        raise AssertionError("tell is for databases that notify")
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """:meth:`tell` in a transaction of its own, by a connection that transactions use.
+
+        Raises:
+            StorageUnavailableError: It may not have been told.
+        """
+        raise AssertionError("notify is for databases that notify")
 
     @property
     @abc.abstractmethod

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from muxi_identity.errors import ClientClosedError, StorageUnavailableError
 
@@ -62,6 +62,13 @@ class ConnectionLost(StorageUnavailableError):
     """The connection broke under a statement: what only reads can be sent again, over another one."""
 
 
+class ServerIsReadOnly(StorageUnavailableError):
+    """The server takes no writes: it was, or is just being, replaced by another one. Nothing was written."""
+
+    def __init__(self, message: str = "", **details: Any) -> None:
+        super().__init__(message or "The database server takes no writes now; call again later.", **details)
+
+
 class ConstraintViolated(Exception):
     """A named constraint refused the write; ``constraint`` is its name."""
 
@@ -80,9 +87,9 @@ def translate(error: BaseException) -> BaseException:
 
     A translated message holds no statement, parameter or address: those can carry people's data and secrets.
     """
+    if isinstance(error, StorageUnavailableError | ClientClosedError):
+        return error
     driver = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(error, PoolTimeoutError):
-        return StorageUnavailableError("All database connections are busy; call again later.")
     if isinstance(driver, sqlite3.Error):
         return _translate_sqlite(driver)
     cause = driver.__cause__ if isinstance(error, DBAPIError) and driver is not None else driver
@@ -133,7 +140,9 @@ def _translate_postgres(state: str, constraint: str | None, error: BaseException
         return RaceLost()
     if state[:2] == "08" or state in _GOING_STATES:
         return ConnectionLost(f"The database connection was lost (SQLSTATE {state}); call again later.")
-    if state[:2] in {"53", "57", "58"} or state == "25006":
+    if state == "25006":
+        return ServerIsReadOnly()
+    if state[:2] in {"53", "57", "58"}:
         return StorageUnavailableError(f"The database is not available now (SQLSTATE {state}); call again later.")
     return error
 

@@ -16,7 +16,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.exc import NoSuchTableError
 from sqlalchemy.util import await_only
 
 from muxi_identity.errors import ConfigurationError
@@ -25,7 +24,7 @@ logger = logging.getLogger("muxi_identity.storage")
 
 VERSION_TABLE = "muxi_schema_version"
 _LINE = 1
-_REVISION = re.compile(r"((?P<line>[2-9][0-9]?)\.)?[0-9]{4}")
+_NAME = re.compile(r"((?P<line>[2-9][0-9]?)\.)?[0-9]{4}")
 # Any number will do, as long as no other program on the same database uses it for another purpose.
 _ADVISORY_LOCK = 0x6D75_7869_6964
 # A migration that cannot have its lock soon gives up, rather than stop everybody who queues behind it.
@@ -34,6 +33,10 @@ _STATEMENT_TIMEOUT = "300s"
 # Waiting for another process's migration is different: it ends.
 _WAIT_FOR_OTHERS = "600s"
 _LOOK_AGAIN = 0.01  # seconds
+
+_POSTGRES_HAS = sa.text("SELECT to_regclass(:name)")
+_SQLITE_HAS = sa.text("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name")
+_REVISION: sa.Select[str] = sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(VERSION_TABLE))
 
 
 def _config() -> Config:
@@ -50,12 +53,15 @@ def newest() -> str:
 
 
 def current(connection: Connection) -> str | None:
-    """Return the revision of the database; None where it has no schema yet."""
-    try:
-        table = sa.Table(VERSION_TABLE, sa.MetaData(), autoload_with=connection)
-    except NoSuchTableError:
+    """Return the revision of the database; None where it has no schema yet.
+
+    Not by SQLAlchemy's reflection: its queries are kept for ever, and with them the dialect of every engine that asked.
+    A process that opens and closes formations would grow by half a megabyte each time.
+    """
+    there = _POSTGRES_HAS if connection.dialect.name == "postgresql" else _SQLITE_HAS
+    if connection.execute(there, {"name": VERSION_TABLE}).scalar() is None:
         return None
-    return connection.execute(sa.select(table.c.version_num)).scalar()
+    return connection.execute(_REVISION).scalar()
 
 
 def upgrade(connection: Connection) -> None:
@@ -130,7 +136,7 @@ def check_serves(revision: str) -> None:
     Raises:
         ConfigurationError: It is of a later line, or none of ours.
     """
-    named = _REVISION.fullmatch(revision)
+    named = _NAME.fullmatch(revision)
     if named is None:
         raise ConfigurationError(
             f"The table {VERSION_TABLE} of the database names a schema revision that no version of this program has "

@@ -25,4 +25,5 @@ def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
             "pip install 'muxi-identity[postgres]'."
         ) from error
     assert config.url is not None
-    return PostgresDatabase(config.url.reveal())
+    listen_url = None if config.listen_url is None else config.listen_url.reveal()
+    return PostgresDatabase(config.url.reveal(), config.limits, listen_url=listen_url)

@@ -38,8 +38,7 @@ class MemberRow(NamedTuple):
     root_public_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewIdentifier:
+class NewIdentifier(NamedTuple):
     """A row to be inserted, in linking order."""
 
     bucket: bytes

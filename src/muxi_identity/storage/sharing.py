@@ -13,7 +13,7 @@ class SharedDatabases:
     """Databases by their address, each opened by whoever needs it first. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Database] = {}
+        self._open: dict[tuple[str | None, ...], Database] = {}
         self._opening = asyncio.Lock()
 
     async def borrow(self, config: DatabaseConfig, *, durable: bool = True) -> Database:
@@ -23,7 +23,8 @@ class SharedDatabases:
             ConfigurationError: It cannot be used as configured, or its driver is not installed.
             StorageUnavailableError: It cannot be reached.
         """
-        address = str(config.path) if config.url is None else config.url.reveal()
+        urls = (config.url, config.listen_url)
+        address = (str(config.path), *(None if url is None else url.reveal() for url in urls))
         async with self._opening:
             database = self._open.get(address)
             if database is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from muxi_identity.arguments import is_storable
+from muxi_identity.arguments import check_idempotency_key, is_storable
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.errors import InvalidRequestError
 
@@ -102,8 +102,13 @@ def checked_cursor(cursor: object, call: str) -> str | None:
     raise InvalidRequestError(f"cursor is not one that {call} gave; pass next_cursor of the page before.")
 
 
-def header_key(key: str) -> str:
-    """Return an idempotency key as a header can hold it: as it is, else its digest."""
+def header_key(given: object) -> str:
+    """Return an idempotency key as a header can hold it: as it is, else its digest.
+
+    Raises:
+        InvalidRequestError: It can be none.
+    """
+    key = check_idempotency_key(given)
     if key.isascii() and key.isprintable() and key == key.strip():
         return key
     return hashlib.sha256(key.encode()).hexdigest()

@@ -15,7 +15,7 @@ from muxi_identity.arguments import (
     check_text,
     check_timeout,
 )
-from muxi_identity.client.remote.asking import Ask, CallerLike
+from muxi_identity.client.remote.asking import Ask, CallerLike, header_key
 from muxi_identity.client.remote.naming import Named
 from muxi_identity.client.remote.people import ME
 from muxi_identity.client.remote.sessions import plain_messages
@@ -104,6 +104,7 @@ class RemoteRecorder:
         audience: Audience,
         memories: object,
         topics: object,
+        idempotency_key: object,
         caller: CallerLike,
     ) -> RecordedTurn:
         """Record a turn, whole or not at all."""
@@ -116,7 +117,8 @@ class RemoteRecorder:
             "memories": [dict(each) if isinstance(each, Mapping) else each for each in _listed("memories", memories)],
             "topics": list(_listed("topics", topics)),
         }
-        ask = Ask("POST", f"{ME}/turns", user=reference, body=body, keyed=True)
+        key = None if idempotency_key is None else header_key(idempotency_key)
+        ask = Ask("POST", f"{ME}/turns", user=reference, body=body, keyed=True, key=key)
         return await self._transport.call(ask, RecordedTurn)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from muxi_identity.arguments import check_note, is_storable
+from muxi_identity.arguments import check_note
 from muxi_identity.client.remote.asking import Ask, CallerLike, SearchLike, checked_cursor, header_key
 from muxi_identity.client.remote.naming import Named, name_identifier, name_user
 from muxi_identity.client.remote.transport import Transport
@@ -22,7 +22,6 @@ from muxi_identity.models import (
 )
 from muxi_identity.paging import check_limit
 
-MAX_IDEMPOTENCY_KEY = 255
 MAX_IDENTIFIERS = 1_000  # in one call
 ME = "/users/me"
 """The user that the headers name: a path lands in logs, and an identifier may be a secret."""
@@ -130,7 +129,7 @@ class People:
             "verified": verified,
             **notes_of(caller),
         }
-        key = None if idempotency_key is None else _checked_key(idempotency_key)
+        key = None if idempotency_key is None else header_key(idempotency_key)
         ask = Ask("POST", "/users/identifiers", body=body, admin=True, keyed=True, key=key)
         return await self._transport.call(ask, LinkResult)
 
@@ -168,11 +167,3 @@ def notes_of(caller: CallerLike) -> Mapping[str, str | None]:
     check_note("source", caller.source)
     check_note("reason", caller.reason)
     return {"source": caller.source, "reason": caller.reason}
-
-
-def _checked_key(key: object) -> str:
-    if not isinstance(key, str) or not 0 < len(key) <= MAX_IDEMPOTENCY_KEY or not is_storable(key):
-        raise InvalidRequestError(
-            f"idempotency_key must be a text of 1 to {MAX_IDEMPOTENCY_KEY} characters, without NUL or lone surrogates."
-        )
-    return header_key(key)

@@ -66,6 +66,7 @@ class ContextCalls(BlockingCalls):
         audience: Audience = "private",
         memories: Sequence[str | Mapping[str, Any]] = (),
         topics: Sequence[str] = (),
+        idempotency_key: str | None = None,
     ) -> RecordedTurn:
         """Record a turn of your own agent loop, whole or not at all.
 
@@ -75,7 +76,8 @@ class ContextCalls(BlockingCalls):
         Sessions are found as by :meth:`chat`: without ``session_id`` the identifier goes on with its current one, or
         begins one. What is learned where others read along (``audience="shared"``) is shareable: they have heard it.
 
-        An identifier that nobody has makes first contact.
+        An identifier that nobody has makes first contact. Sent again within a day, with the same ``idempotency_key``,
+        the call records nothing and is answered with what it did the first time.
 
         Raises:
             UserNotFoundError: A public id that does not exist, or a secret that is not, or no longer, linked.
@@ -83,7 +85,8 @@ class ContextCalls(BlockingCalls):
             AudienceMismatchError: The session was begun for another audience.
             SecretRefusedError: A memory or a topic looks like a key or a password: keep that as a credential.
             TooLargeError: Something is too long, or too much at once.
-            InvalidRequestError: Something has the wrong shape.
+            InvalidRequestError: Something has the wrong shape, or the key was used for another call.
+            SessionNotFoundError: It was recorded under this key before, and its session has been deleted since.
             IdentityChangedError: The identifier went from one to another again and again; call again.
 
         >>> said = [{"role": "user", "content": "I am vegan."}, {"role": "assistant", "content": "Noted!"}]
@@ -93,6 +96,12 @@ class ContextCalls(BlockingCalls):
         """
         return self._run(
             self._async.record_turn(
-                user_id, messages, session_id=session_id, audience=audience, memories=memories, topics=topics
+                user_id,
+                messages,
+                session_id=session_id,
+                audience=audience,
+                memories=memories,
+                topics=topics,
+                idempotency_key=idempotency_key,
             )
         )

@@ -38,6 +38,12 @@ def new_session_id() -> str:
     return f"ses_{secrets.token_hex(10)}"
 
 
+def session_id_of(tx: Transaction, pk: int) -> str | None:
+    """Return the id of the session with this key, None where it was deleted."""
+    statement = select(sessions.c.session_id).where(sessions.c.formation_id == tx.formation_id, sessions.c.pk == pk)
+    return tx.connection.execute(statement).scalar_one_or_none()
+
+
 def begin_or_join(
     tx: Transaction,
     hit: Hit,

@@ -172,6 +172,17 @@ def read_run(tx: Transaction, run_id: str) -> TaskRun:
     return _run_record(tx.connection.execute(_run_records(tx).where(task_runs.c.run_id == run_id)).one())
 
 
+def list_finished_runs(tx: Transaction, hit: Hit, since: int, limit: int) -> list[tuple[int, TaskRun]]:
+    """Return the runs of a person that ended from ``since`` on (microseconds), each with when, the first first."""
+    page = (
+        _run_records(tx)
+        .where(task_runs.c.user_pk.in_(members_of(tx, hit)), task_runs.c.finished_at >= since)
+        .order_by(task_runs.c.finished_at, task_runs.c.pk)
+        .limit(limit)
+    )
+    return [(row.finished_at, _run_record(row)) for row in tx.connection.execute(page)]
+
+
 def is_task(tx: Transaction, pk: int) -> ColumnElement[bool]:
     """Return the condition on tasks for the one of this key."""
     return (tasks.c.formation_id == tx.formation_id) & (tasks.c.pk == pk)

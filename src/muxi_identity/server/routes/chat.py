@@ -132,4 +132,4 @@ async def _events(call: Call, user: Given, body: ChatBody) -> AsyncIterator[byte
 
 def _tell(call: Call, reply: ChatReply) -> None:
     call.shown_user = reply.user_id
-    call.site.bus.publish(reply.user_id, "turn", reply)
+    call.site.formation.feed.wake()

@@ -9,7 +9,7 @@ from pydantic import Field, WithJsonSchema
 
 from muxi_identity.arguments import MAX_MESSAGES, MAX_SESSION_ID
 from muxi_identity.context.load import MAX_MEMORIES
-from muxi_identity.errors import AudienceMismatchError, IdentityChangedError, SecretRefusedError
+from muxi_identity.errors import AudienceMismatchError, IdentityChangedError, SecretRefusedError, SessionNotFoundError
 from muxi_identity.models import (
     MemoryRecord,
     RecordedTurn,
@@ -166,8 +166,8 @@ async def query_user_context(call: Calling, user_id: UserInPath, body: ContextQu
     data=RecordedTurn,
     user=True,
     status=201,
-    repetition="once",
-    raises=(*NAMING, AudienceMismatchError, SecretRefusedError, IdentityChangedError),
+    repetition="harmless",
+    raises=(*NAMING, AudienceMismatchError, SecretRefusedError, SessionNotFoundError, IdentityChangedError),
     body={
         "messages": [{"role": "user", "content": "I am vegan."}, {"role": "assistant", "content": "Noted!"}],
         "memories": ["Is vegan"],
@@ -189,9 +189,9 @@ async def record_turn(call: Calling, user_id: UserInPath, body: TurnBody) -> Rec
         audience=body.audience,
         memories=body.memories,
         topics=body.topics,
+        idempotency_key=call.repetition_key,  # kept with what is done: exact even where a worker dies
     )
-    told = {"user_id": recorded["muxi_user_id"], "session_id": recorded["session_id"], "request_id": call.request_id}
-    call.site.bus.publish(recorded["muxi_user_id"], "turn", told)
+    call.site.formation.feed.wake()
     return recorded
 
 

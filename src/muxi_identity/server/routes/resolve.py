@@ -83,7 +83,13 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
         call.site.limiter.take(call.role, call.caller)
         body = await read_body(receive, None, call.site.config.server.max_body_bytes)
         asked = _decode(body)
-        found = await _resolve(call, asked.identifier, asked.create_user)
+        found = None
+        if type(asked.identifier) is str and call.role is not Role.TOKEN and not call.has_type:
+            found = call.site.cached(asked.identifier)
+        if found is None:
+            found = await _resolve(call, asked.identifier, asked.create_user)
+        else:
+            call.shown_user = found["muxi_user_id"]
         return success("resolve_user", found, call.request_id, call.idempotency_key)
     except msgspec.ValidationError as error:
         return refuse(call, Problem(422, InvalidRequestError.code, f"body: {error}"))

@@ -1,8 +1,4 @@
-"""How a process's cache learns of what other processes changed.
-
-The seam: a :class:`Coherence` is started with the cache when a formation opens. It extends the cache's lease while it
-can hear, and empties the cache when it heard of a change, or may have missed one.
-"""
+"""SQLite: processes ask the file itself whether another one changed it."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import logging
 import sqlite3
 from time import monotonic
-from typing import Protocol
 
 from muxi_identity.identity.cache import IdentityCache
 from muxi_identity.storage.sqlite import SqliteDatabase
@@ -20,29 +15,6 @@ logger = logging.getLogger("muxi_identity.identity")
 POLL_SECONDS = 0.05
 # How long hits are served without a poll: when the process is paused or its loop is held up, the cache is bypassed.
 LEASE_SECONDS = 0.5
-
-
-class Coherence(Protocol):
-    """Keeps a cache true to what other processes do."""
-
-    async def start(self) -> None:
-        """Begin to listen."""
-
-    async def stop(self) -> None:
-        """Stop listening. The cache then answers nothing that depends on it."""
-
-
-class OneProcess:
-    """For a database without a way to be told: entries live for their TTL, as far as other processes go.
-
-    Writes are safe all the same: the guard refuses one that goes through a stale mapping.
-    """
-
-    async def start(self) -> None:
-        """Nothing to listen to."""
-
-    async def stop(self) -> None:
-        """Nothing to stop."""
 
 
 class SqlitePoll:

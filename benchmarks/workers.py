@@ -1,0 +1,102 @@
+"""Requests per second with one worker and with two, and what a worker takes of the memory.
+
+Cached resolves over as many connections as a small application has, each sent when the one before was answered. The
+clients are processes of their own; where the machine has no more cores than workers, they take turns with them, and
+the figure is of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import multiprocessing
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.extent import Extent
+from benchmarks.results import Row
+
+_CLIENTS = 4
+_KEY = secrets.token_urlsafe(24)
+_BODY = json.dumps({"identifier": "person@example.com", "create_user": True})
+
+
+async def measure(extent: Extent) -> list[Row]:
+    """Measure on SQLite: a cached look-up asks no database."""
+    rounds, seconds = (1, 0.2) if extent.quick else (5, 2.0)
+    return [
+        row for workers in (1, 2) for row in await asyncio.to_thread(_measure, workers, rounds=rounds, seconds=seconds)
+    ]
+
+
+def _measure(workers: int, *, rounds: int, seconds: float) -> list[Row]:
+    with _server(workers) as (port, pids):
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(_CLIENTS) as clients:
+            clients.starmap(_ask, [(port, _KEY, 0.1)] * _CLIENTS)
+            rates = [sum(clients.starmap(_ask, [(port, _KEY, seconds)] * _CLIENTS)) / seconds for _ in range(rounds)]
+        memory = [_own_memory(pid) for pid in pids]
+    named = "1 worker" if workers == 1 else f"{workers} workers"
+    note = f"{_CLIENTS} connections, on the same cores"
+    return [
+        Row.alone(f"cached resolves over HTTP, {named}", "sqlite", rates, "requests/s", note=note, more=True),
+        Row.alone(f"memory of a worker, {named}", "sqlite", memory, "MB", note="its share of what is shared"),
+    ]
+
+
+def _ask(port: int, key: str, seconds: float) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    headers = {"X-Muxi-Client-Key": key, "Content-Type": "application/json"}
+    until, answered = perf_counter() + seconds, 0
+    while perf_counter() < until:
+        connection.request("POST", "/v1/users/resolve", _BODY, headers)
+        response = connection.getresponse()
+        if response.status != 200 or not response.read():
+            raise RuntimeError(f"answered {response.status}")
+        answered += 1
+    connection.close()
+    return answered
+
+
+def _own_memory(pid: int) -> float:
+    """Return a process's memory in MB, with its share of what it has in common with others."""
+    found = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+@contextlib.contextmanager
+def _server(workers: int) -> Iterator[tuple[int, list[int]]]:
+    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
+        file, log = Path(folder) / "bench.yaml", Path(folder) / "log"
+        settings = {
+            "id": "bench",
+            "memory": {"persistent": {"connection_string": str(Path(folder) / "muxi.db")}},
+            "server": {"api_keys": {"admin_key": f"{_KEY}-admin", "client_key": _KEY}},
+        }
+        file.write_text(json.dumps(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "muxi_identity.cli", "serve", str(file), "--port", "0"]
+        with log.open("wb") as written:
+            process = subprocess.Popen([*command, "--workers", str(workers)], stderr=written)  # noqa: S603
+        try:
+            serving = "Application startup complete"
+            while (text := log.read_text()).count(serving) < workers:
+                if process.poll() is not None:
+                    raise RuntimeError(text)
+                os.sched_yield()
+            port = re.search(r"http://127\.0\.0\.1:(\d+)", text)
+            assert port is not None
+            pids = [int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", text)]
+            yield int(port[1]), pids
+        finally:
+            process.terminate()
+            process.wait()

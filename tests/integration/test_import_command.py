@@ -1,0 +1,57 @@
+"""``muxi users import`` and ``muxi users export-people``, as somebody types them."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from muxi_identity.cli.main import app
+
+PEOPLE = "email,slack:T1,Name\nalice@email.com,U1,Alice\nundefined,U2,Bob\n,U3,Carol\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MUXI_HOME", raising=False)
+    (tmp_path / "formation.yaml").write_text("id: imported\n", encoding="utf-8")
+    (tmp_path / "people.csv").write_text(PEOPLE, encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: str, code: int, given: str | None = None) -> str:
+    result = CliRunner().invoke(app, ["users", *arguments], input=given)
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
+    assert "dry" in run("import", "people.csv", "--ignore-column", "Name", "--dry-run", code=7)
+    assert run("export-people", code=0) == ""
+    command = ("import", "people.csv", "--ignore-column", "Name", "--json")
+    report = json.loads(run(*command, "--report", "report.jsonl", "--rejected", "bad.csv", code=7))
+    assert (report["created"], report["linked"], report["refused"]) == (2, 3, 1)
+    assert [json.loads(line)["line"] for line in (folder / "report.jsonl").read_text().splitlines()] == [3]
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+    assert stat.S_IMODE((folder / "bad.csv").stat().st_mode) == 0o600
+
+    again = json.loads(run(*command, "--quiet", code=7))
+    assert again == {**report, "resumed": 3, "refusals": again["refusals"]}
+
+    run("export-people", "--output", "all.jsonl", code=0)
+    (folder / "formation.yaml").write_text("id: elsewhere\n", encoding="utf-8")
+    run("import", "-", "--create-users", code=0, given=(folder / "all.jsonl").read_text())
+    assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
+
+
+def test_what_cannot_be_done_at_all(folder: Path) -> None:
+    run("import", "people.csv", code=2)  # nobody said that a name is no identifier
+    run("import", "nowhere.csv", code=2)
+    run("import", "people.csv", "--ignore-column", "Name", "--report", "people.csv", code=2)
+    run("export-people", "--output", "people.csv", code=2)
+    assert (folder / "people.csv").read_text() == PEOPLE
+    assert run("export-people", code=0) == ""

@@ -1,0 +1,158 @@
+"""An import that is killed goes on where it stood, and ends as one that nobody disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muxi_identity import AsyncFormationClient, InvalidRequestError, RequestInProgressError
+from muxi_identity.config import FormationConfig
+from muxi_identity.importing import batches
+from tests.importing import config_text, people_of, random_rows, write_jsonl
+from tests.invariants import check_invariants, events, read_tables
+from tests.races.processes import variant
+
+KILLS = 30 if os.environ.get("MUXI_LONG") else 2
+REPORTED = ("rows", "created", "linked", "known", "merged", "skipped", "refused")
+
+
+def run_and_kill(config: FormationConfig, path: Path, seconds: float) -> None:
+    """Import a file in a process of its own, and kill that after so long, if it has not ended."""
+    command = [sys.executable, "-m", "tests.importing", config_text(config), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as importing:
+        try:
+            importing.wait(seconds)
+        except subprocess.TimeoutExpired:
+            importing.kill()
+
+
+async def test_killed_again_and_again(database_config: FormationConfig, tmp_path: Path) -> None:
+    chance = random.Random(KILLS)
+    rows = random_rows(chance, 2_000 if KILLS > 2 else 200)
+    path = write_jsonl(tmp_path / "people.jsonl", rows)
+    other = variant(database_config, id=database_config.id + "-whole")
+    async with AsyncFormationClient(other) as formation:
+        whole = await formation.import_users(rows, on_conflict="absorb")
+    for _ in range(KILLS):
+        # Somewhere in the work: in a batch, between two, among those that are linked one by one.
+        await asyncio.to_thread(run_and_kill, database_config, path, chance.uniform(0.8, 3.0))
+        await check_invariants(database_config)
+    async with AsyncFormationClient(database_config) as formation:
+        report = await formation.import_users(path, on_conflict="absorb")
+        again = await formation.import_users(path, on_conflict="absorb")
+    assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
+    assert [each["line"] for each in report["refusals"]] == [each["line"] for each in whole["refusals"]]
+    assert again == {**report, "resumed": len(rows)}
+    tables = await check_invariants(database_config)
+    assert people_of(tables) == people_of(await check_invariants(other))
+
+
+async def test_cut_off_between_any_two_transactions(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 5)
+    rows = random_rows(random.Random(5), 12)
+    other = variant(database_config, id=database_config.id + "-whole")
+    async with AsyncFormationClient(other) as formation:
+        whole = await formation.import_users(rows)
+
+    async with AsyncFormationClient(database_config) as formation:
+        runner = (await formation._lifecycle.formation())._runner
+        change = runner.change
+        left = 2
+
+        async def change_then_die(*arguments: object, **named: object) -> object:
+            nonlocal left
+            result = await change(*arguments, **named)  # type: ignore[arg-type]
+            left -= 1
+            if not left:
+                raise ConnectionAbortedError
+            return result
+
+        monkeypatch.setattr(runner, "change", change_then_die)
+        ended = 0
+        while True:
+            left = 3  # it begins, and gets one step further than the last time
+            try:
+                report = await formation.import_users(rows, import_id="once")
+            except ConnectionAbortedError:
+                ended += 1
+                assert ended < 100
+                continue
+            break
+    assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
+    assert people_of(await check_invariants(database_config)) == people_of(await check_invariants(other))
+
+
+async def test_other_rows_or_options_under_the_same_id(database_config: FormationConfig) -> None:
+    rows = [{"identifiers": [f"person{number}@example.com"]} for number in range(9)]
+    async with AsyncFormationClient(database_config) as formation:
+        await formation.import_users(rows, import_id="once")
+        for wrong in (rows[:-1], [*rows[:-1], {"identifiers": ["eve@example.com"]}], rows[::-1]):
+            with pytest.raises(InvalidRequestError, match="other rows"):
+                await formation.import_users(wrong, import_id="once")
+        with pytest.raises(InvalidRequestError, match="other options"):
+            await formation.import_users(rows, import_id="once", on_conflict="merge")
+        more = await formation.import_users([*rows, {"identifiers": ["eve@example.com"]}], import_id="once")
+    assert (more["resumed"], more["created"]) == (9, 10)
+
+
+async def test_whoever_begins_it_last_goes_on(database_config: FormationConfig) -> None:
+    async def rows(number: int):  # type: ignore[no-untyped-def]
+        for each in range(number):
+            if each == 2_500:
+                first_stands.set()
+                await second_ended.wait()
+            yield {"identifiers": [f"person{each}@example.com"]}
+
+    first_stands, second_ended = asyncio.Event(), asyncio.Event()
+    async with AsyncFormationClient(database_config) as formation:
+        first = asyncio.create_task(formation.import_users(rows(4_500), import_id="once"))
+        await first_stands.wait()
+        second = await formation.import_users(
+            [{"identifiers": [f"person{each}@example.com"]} for each in range(4_500)], import_id="once"
+        )
+        second_ended.set()
+        with pytest.raises(RequestInProgressError):
+            await first
+    assert second["created"] == 4_500
+    await check_invariants(database_config)
+
+
+async def test_imports_and_people_who_write_in_meet(database_config: FormationConfig) -> None:
+    rows = [{"identifiers": [f"person{number}@example.com", (f"U{number}", "slack")]} for number in range(60)]
+    async with AsyncFormationClient(database_config) as one, AsyncFormationClient(database_config) as other:
+        await asyncio.gather(
+            one.import_users(rows, on_conflict="absorb"),
+            other.import_users(rows[::-1], on_conflict="absorb"),
+            *(
+                other.resolve_user((f"U{number}", "slack"), create_user=True)
+                for number in random.Random(1).sample(range(60), 20)
+            ),
+        )
+        found = [await one.resolve_user(f"person{number}@example.com") for number in range(60)]
+        same = [await other.resolve_user((f"U{number}", "slack")) for number in range(60)]
+    assert [each["muxi_user_id"] for each in found] == [each["muxi_user_id"] for each in same]
+    await check_invariants(database_config)
+
+
+async def test_one_event_for_all_of_it_and_the_history_of_each(database_config: FormationConfig) -> None:
+    told: list[str] = []
+    known = {"identifiers": ["alice@example.com", ("U1", "slack")]}
+    async with AsyncFormationClient(database_config, on_event=lambda event: told.append(event["type"])) as formation:
+        await formation.resolve_user("alice@example.com", create_user=True)
+        await formation.resolve_user(("U1", "slack"), create_user=True)
+        before = await read_tables(database_config)
+        await formation.import_users([known, {"identifiers": ["bob@example.com"]}], dry_run=True)
+        assert await read_tables(database_config) == before
+        await formation.import_users([known, {"identifiers": ["bob@example.com"]}], on_conflict="absorb")
+    tables = await check_invariants(database_config)
+    assert told[-2:] == ["user.merge", "import.finish"]
+    assert told.count("identifier.link") == 2
+    assert len(events(tables, "identifier:link")) == 3
