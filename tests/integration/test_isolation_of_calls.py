@@ -70,6 +70,14 @@ async def _streamed(client: AsyncFormationClient, user: Any) -> str:
         return "".join([token async for token in stream])
 
 
+async def _exported(client: AsyncFormationClient) -> list[Any]:
+    return [person async for person in client.export_users()]
+
+
+def _rows(ids: Ids) -> list[dict[str, Any]]:
+    return [{"user_id": ids.user, "identifiers": [("new2", "crm")]}, {"identifiers": [ALICE, ("new3", "crm")]}]
+
+
 Call = Callable[[AsyncFormationClient, Ids], Awaitable[Any]]
 
 CALLS: dict[str, list[Call]] = {
@@ -88,6 +96,7 @@ CALLS: dict[str, list[Call]] = {
         lambda c, i: c.list_users(identifier="U1"),
         lambda c, i: c.list_users(cursor=i.users_cursor),
     ],
+    "export_users": [lambda c, i: _exported(c)],
     "get_user_context": [lambda c, i: c.get_user_context(ALICE, i.session, "hobby")],
     "get_session": [lambda c, i: c.get_session(i.session, ALICE)],
     "get_session_messages": [lambda c, i: c.get_session_messages(i.session, ALICE)],
@@ -141,6 +150,10 @@ CALLS: dict[str, list[Call]] = {
     "associate_user_identifiers": [
         lambda c, i: c.associate_user_identifiers([("new", "crm")], i.other),
         lambda c, i: c.associate_user_identifiers([ALICE, BOB], on_conflict="merge"),
+    ],
+    "import_users": [
+        lambda c, i: c.import_users(_rows(i), dry_run=True),
+        lambda c, i: c.import_users(_rows(i), on_conflict="merge", create_users=True),
     ],
     "replace_identifier": [lambda c, i: c.replace_identifier(PHONE, ("5550101", "crm"))],
     "rotate_identifier": [lambda c, i: c.rotate_identifier(OLD_KEY, NEW_KEY)],
