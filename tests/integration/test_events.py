@@ -137,7 +137,8 @@ async def test_nobody_asked(database_config: FormationConfig, monkeypatch: pytes
         real = formation.database.transact
 
         async def transact(work: Any) -> Any:
-            calls.append("transact")
+            if "notify" not in work.__qualname__:  # heartbeats come when they like
+                calls.append("transact")
             return await real(work)
 
         monkeypatch.setattr(formation.database, "transact", transact)
