@@ -17,7 +17,7 @@ from tests.importing import config_text, people_of, random_rows, write_jsonl
 from tests.invariants import check_invariants
 from tests.postgres import PostgresCluster
 
-ROWS, KILLS = (20_000, 20) if LONG else (1_500, 2)
+ROWS, KILLS = (20_000, 20) if LONG else (600, 1)
 
 
 def start(config: FormationConfig, file: Path) -> subprocess.Popen[str]:

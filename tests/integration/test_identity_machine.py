@@ -809,7 +809,7 @@ def test_agrees_with_the_model(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=EXAMPLES or 40,
+            max_examples=EXAMPLES or 24,
             stateful_step_count=50,
             derandomize=not EXAMPLES,
             database=None,

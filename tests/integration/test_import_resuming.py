@@ -104,25 +104,29 @@ async def test_other_rows_or_options_under_the_same_id(database_config: Formatio
     assert (more["resumed"], more["created"]) == (9, 10)
 
 
-async def test_whoever_begins_it_last_goes_on(database_config: FormationConfig) -> None:
+async def test_whoever_begins_it_last_goes_on(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 100)
+
     async def rows(number: int):  # type: ignore[no-untyped-def]
         for each in range(number):
-            if each == 2_500:
+            if each == 250:
                 first_stands.set()
                 await second_ended.wait()
             yield {"identifiers": [f"person{each}@example.com"]}
 
     first_stands, second_ended = asyncio.Event(), asyncio.Event()
     async with AsyncFormationClient(database_config) as formation:
-        first = asyncio.create_task(formation.import_users(rows(4_500), import_id="once"))
+        first = asyncio.create_task(formation.import_users(rows(450), import_id="once"))
         await first_stands.wait()
         second = await formation.import_users(
-            [{"identifiers": [f"person{each}@example.com"]} for each in range(4_500)], import_id="once"
+            [{"identifiers": [f"person{each}@example.com"]} for each in range(450)], import_id="once"
         )
         second_ended.set()
         with pytest.raises(RequestInProgressError):
             await first
-    assert second["created"] == 4_500
+    assert second["created"] == 450
     await check_invariants(database_config)
 
 

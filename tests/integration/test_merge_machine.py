@@ -790,7 +790,7 @@ def test_agrees_with_per_identifier_truth(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=EXAMPLES or 24,
+            max_examples=EXAMPLES or 16,
             stateful_step_count=60,
             derandomize=not EXAMPLES,
             database=None,
