@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from muxi_identity import AsyncFormationClient, FormationConfig, StorageUnavailableError
 from muxi_identity.config import ConnectionLimits, DatabaseConfig, Secret
+from muxi_identity.identity.coherence import listener
+from muxi_identity.storage import connecting
 from muxi_identity.storage.postgres import PostgresDatabase
 from tests.proxy import Proxy
 
@@ -163,3 +165,23 @@ async def test_a_connection_that_stalls_in_a_transaction_is_given_up(
         proxy.flow()
         await client.create_user("usr_next")
         assert (await client.get_user("usr_next"))["muxi_user_id"] == "usr_next"
+
+
+async def test_closing_while_nobody_answers(
+    database_config: FormationConfig, postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends without an error, soon, and leaves no connection behind."""
+    for module in (connecting, listener):
+        monkeypatch.setattr(module, "_FAREWELL_SECONDS", 0.1)
+    client = limited(database_config, proxy.url(postgres_url), ConnectionLimits())
+    await client.resolve_user(NAME, True)
+    calls: list[Any] = [client.resolve_user(f"U{number}", True) for number in range(8)]
+    await asyncio.gather(*calls, *(client.list_users() for _ in range(4)))
+    database: Any = (await client._lifecycle.formation()).database
+    groups = (database._reading, database._writing, database._gathering)
+    connections = [held.connection for group in groups for held in group._idle] + [*database._engine._opened]
+    assert len(connections) > 4
+    proxy.swallow()
+    await client.close()
+    assert all(connection.is_closed() for connection in connections)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -187,6 +187,10 @@ async def test_a_primary_that_is_made_read_only_is_left(
             "ALTER SYSTEM SET default_transaction_read_only = on",
             "SELECT pg_reload_conf()",
         )
+        cache = (await client._lifecycle.formation()).cache
+        async with asyncio.timeout(PATIENCE):
+            while monotonic() < cache.lease_until:  # noqa: ASYNC110 (time has no event)
+                await asyncio.sleep(0.01)  # it would still notify: what another server is told is not heard here
         async with asyncio.timeout(PATIENCE):
             while True:
                 # Until each back end has read it, which it does between two statements.

@@ -122,6 +122,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "idempotency-answer": ("UPDATE muxi_idempotency SET answer = '{}'",),
     "request-form": ("UPDATE muxi_requests SET answer = :short",),
     "server-key-form": ("UPDATE muxi_api_keys SET digest = :short",),
+    "import-progress": ("UPDATE muxi_imports SET done = -1",),
+    "import-notes": ("UPDATE muxi_import_notes SET kind = 'x'",),
     "link-attempts": ("UPDATE muxi_link_attempts SET failures = 0",),
     "key-twice": ("UPDATE muxi_preferences SET pk = (SELECT min(pk) FROM muxi_messages)",),
     "key-positive": ("UPDATE muxi_preferences SET pk = -1",),
@@ -328,6 +330,23 @@ def _serve(connection: Connection) -> None:
         tables["muxi_requests"].insert(),
         {**common, "key": b"k" * 32, "fingerprint": b"f" * 32, "claim": "c", "claimed_until": 2, "answer": b"a" * 40},
     )
+    begun = {"formation_id": "f", "import_id": "i"}
+    connection.execute(
+        tables["muxi_imports"].insert(),
+        {
+            **begun,
+            "fingerprint": b"f" * 32,
+            "digest": b"d" * 32,
+            "done": 1,
+            "pending": "[]",
+            "pending_done": 0,
+            "counts": "{}",
+            "claim": "c",
+            "started_at": 1,
+            "updated_at": 1,
+        },
+    )
+    connection.execute(tables["muxi_import_notes"].insert(), {**begun, "line": 1, "kind": "refused", "code": "X"})
     connection.execute(tables["muxi_api_keys"].insert(), {**common, "role": "admin", "digest": b"d" * 32})
 
 

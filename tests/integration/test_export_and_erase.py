@@ -280,6 +280,8 @@ def test_no_table_that_is_not_user_owned_holds_what_people_say() -> None:
         "muxi_requests",  # sealed answers, for a day
         "muxi_link_attempts",  # counts
         "muxi_outbox",  # public ids
+        "muxi_imports",  # keyed hashes and counts
+        "muxi_import_notes",  # numbers of lines, and why
     }
     assert {table.name for table in metadata.sorted_tables} - {table.name for table in OWNED_TABLES} == known
 

@@ -9,6 +9,7 @@ import pytest
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.config import FormationConfig
+from muxi_identity.context.feed import rows, service
 from muxi_identity.context.feed.rows import Happening
 from muxi_identity.context.feed.service import Listener
 from muxi_identity.errors import (
@@ -102,6 +103,24 @@ async def test_somebody_goes_on_where_they_left_off(database_config: FormationCo
         async with await formation.feed.listen(reference, after=2**60) as listener:
             await client.chat("My lucky number is 6", "alice@email.com")
             assert "6" in (await next_of(listener))[0].data["message"]["content"]
+
+
+async def test_turns_of_many_messages_are_all_told_to_who_comes_back(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(service, "MOST_AT_ONCE", 4)
+    time = Time()
+    async with client_of(database_config, time) as client:
+        await client.chat("Hello!", "alice@email.com")
+        for number in range(6):
+            time.advance(120)
+            said = [{"role": "assistant", "content": text} for text in ("Let me see.", "Still looking.", f"{number}.")]
+            await client.record_turn("alice@email.com", [{"role": "user", "content": "Well?"}, *said])
+        formation = await opened(client)
+        async with await formation.feed.listen(formation.parse("alice@email.com"), after=0) as listener:
+            found = [each.data["message"]["content"] for each in await next_of(listener, 7)]
+            assert found[1:] == [f"{number}." for number in range(6)]
 
 
 async def test_who_reads_slowly_misses_nothing_and_costs_nothing(database_config: FormationConfig) -> None:

@@ -704,7 +704,7 @@ class IdentityMachine(RuleBasedStateMachine):
             if isinstance(formation._coherence, SqlitePoll):
                 formation._coherence._poll()
             elif isinstance(formation._coherence, Listening):
-                formation._coherence.extend(self.world.time.monotonic())
+                formation._coherence.extend(now := self.world.time.monotonic(), now)
             self.check(which)
 
     # After every step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import stat
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from muxi_identity.cli.main import app
+from muxi_identity.config import FormationConfig
+from tests.server.places import ADMIN_KEY, running, write_served
 
 PEOPLE = "email,slack:T1,Name\nalice@email.com,U1,Alice\nundefined,U2,Bob\n,U3,Carol\n"
 
@@ -46,6 +49,24 @@ def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
     (folder / "formation.yaml").write_text("id: elsewhere\n", encoding="utf-8")
     run("import", "-", "--create-users", code=0, given=(folder / "all.jsonl").read_text())
     assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
+
+
+def test_refused_rows_of_a_packed_file_can_be_read_again(folder: Path) -> None:
+    (folder / "people.csv.gz").write_bytes(gzip.compress(b"\n" + PEOPLE.encode(), mtime=0))
+    run("import", "people.csv.gz", "--ignore-column", "Name", "--rejected", "bad.csv", code=7)
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+
+
+def test_a_served_formation_tells_what_it_has_not_told(database_config: FormationConfig, folder: Path) -> None:
+    file, secrets = write_served(database_config, folder)
+    with running(file, env=secrets) as server:
+        command = ("users", "import", "people.csv", "--ignore-column", "Name", "--url", server.url)
+        options = ("--report", "report.jsonl", "--rejected", "bad.csv")
+        result = CliRunner().invoke(app, [*command, *options], env={"MUXI_ADMIN_KEY": ADMIN_KEY})
+        assert result.exit_code == 7, result.output
+        assert "bad.csv has 0 of 1 refused rows" in result.stderr
+        assert "report.jsonl has" not in result.stderr
+    assert (folder / "bad.csv").read_text() == ""
 
 
 def test_what_cannot_be_done_at_all(folder: Path) -> None:

@@ -16,6 +16,8 @@ from tests.invariants import check_invariants
 ALICE, PHONE, BOB = ("U1", "slack"), ("5550100", "crm"), ("bob", "github")
 OLD_KEY, NEW_KEY = ("key_7Hq2mZx9Lw4Tn8Rb5Vc1", "api_key"), ("key_0Pq8nYt3Kd6Ws2Fg9Jh5", "api_key")
 
+IMPORT = "monday"
+
 
 class Ids(NamedTuple):
     """What one formation gave out; another must take none of it for its own."""
@@ -44,6 +46,7 @@ async def furnish(client: AsyncFormationClient, mark: str) -> Ids:
     credential = await client.set_credential(ALICE, "mail", mark)
     task = await client.schedule_task(ALICE, f"Remind me of the {mark}", cron="0 9 * * *")
     merged = await client.merge_users(ALICE, BOB)
+    await client.import_users([{"identifiers": [(mark, "crm")]}, {"identifiers": ["undefined"]}], import_id=IMPORT)
     code = await client.create_link_code(ALICE)
     await client.add_memory(BOB, f"Sells a {mark}")
     await client.create_user()
@@ -70,6 +73,10 @@ async def _streamed(client: AsyncFormationClient, user: Any) -> str:
         return "".join([token async for token in stream])
 
 
+async def _exported(client: AsyncFormationClient) -> list[Any]:
+    return [person async for person in client.export_users()]
+
+
 Call = Callable[[AsyncFormationClient, Ids], Awaitable[Any]]
 
 CALLS: dict[str, list[Call]] = {
@@ -88,6 +95,7 @@ CALLS: dict[str, list[Call]] = {
         lambda c, i: c.list_users(identifier="U1"),
         lambda c, i: c.list_users(cursor=i.users_cursor),
     ],
+    "export_users": [lambda c, i: _exported(c)],
     "get_user_context": [lambda c, i: c.get_user_context(ALICE, i.session, "hobby")],
     "get_session": [lambda c, i: c.get_session(i.session, ALICE)],
     "get_session_messages": [lambda c, i: c.get_session_messages(i.session, ALICE)],
@@ -138,6 +146,17 @@ CALLS: dict[str, list[Call]] = {
     "redeem_link_code": [lambda c, i: c.redeem_link_code(i.code, BOB, confirm=True)],
     "create_link_code": [lambda c, i: c.create_link_code(ALICE)],
     "create_user": [lambda c, i: c.create_user(i.user)],
+    "import_users": [
+        lambda c, i: c.import_users([{"user_id": i.user, "identifiers": [("new", "crm")]}]),
+        lambda c, i: c.import_users(
+            [{"identifiers": [ALICE, BOB]}, {"user_id": i.other, "identifiers": [("bob2", "github")]}],
+            on_conflict="merge",
+            create_users=True,
+        ),
+        lambda c, i: c.import_users([{"identifiers": [ALICE, ("again", "crm")]}], dry_run=True),
+        # An import of the other formation is none of this one's, whatever it is called.
+        lambda c, i: c.import_users([{"identifiers": [("more", "crm")]}], import_id=IMPORT),
+    ],
     "associate_user_identifiers": [
         lambda c, i: c.associate_user_identifiers([("new", "crm")], i.other),
         lambda c, i: c.associate_user_identifiers([ALICE, BOB], on_conflict="merge"),

@@ -516,3 +516,39 @@ async def test_formations_share_a_listener_and_no_notices(
     assert len(await listening_pids(postgres_url)) == 2  # the other process and this one
     await clients[1].close()
     await shared.close()
+
+
+async def test_whoever_opens_it_is_cancelled(config: FormationConfig, proxy: Proxy) -> None:
+    """The listener, which was still waiting to hear something, ends too."""
+    proxy.stall()
+    client = AsyncFormationClient(heard_through(config, proxy))
+    opening = asyncio.create_task(client.find_user(NAME))
+    async with asyncio.timeout(PATIENCE):
+        while not proxy.accepted:  # noqa: ASYNC110 (another thread has no event for us)
+            await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await client.close()
+
+
+async def test_another_client_of_the_process_leaves_the_cache_as_it_is(
+    config: FormationConfig, client: AsyncFormationClient
+) -> None:
+    await become_two(client)
+    cache = engine(client).cache
+    emptied = cache.bucket_tokens.generation
+    async with AsyncFormationClient(config) as other:
+        assert await other.find_user(NAME)
+        assert engine(other).cache is cache
+        await is_answered_from_memory(client, NAME)
+        # Once the first has heard all that the other may have missed, the other keeps the cache true as well.
+        for each in (client, other):
+            lease = cache.lease_until
+            listener_of(each).stirred.set()
+            async with asyncio.timeout(PATIENCE):
+                while cache.lease_until == lease:  # noqa: ASYNC110 (time has no event)
+                    await asyncio.sleep(0)
+        await is_answered_from_memory(client, NAME)
+        assert cache.bucket_tokens.generation == emptied

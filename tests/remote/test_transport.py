@@ -72,6 +72,8 @@ BROKEN: dict[str, Behaviour] = {
     "half an answer": raw(200, b'{"data": {', length=5_000),
     "no JSON": raw(200, b"<html>hello</html>", kind="text/html"),
     "another JSON": raw(200, b'{"ok": true}'),
+    "too deep": raw(200, b'{"data": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"),
+    "too deep a refusal": raw(502, b'{"error": {"code": "X", "message": "", "details": {"a": ' + b"[" * 5_000 + b"}}}"),
     "a field is missing": good({"muxi_user_id": "usr_a"}),
     "a field is another": good({**USER, "identifier_count": "many"}),
     "bad gateway": raw(502, b"<html>bad gateway</html>", kind="text/html"),
@@ -154,6 +156,19 @@ async def test_what_a_repetition_would_not_mend_is_told_at_once(name: str) -> No
     if name.startswith("newer"):
         assert caught.value.details["server_code"].startswith("PLANET_")
         assert type(caught.value) is kind
+
+
+async def test_what_breaks_off_an_upload_is_told_as_it_is() -> None:
+    async with calling(hang) as (client, place):
+
+        async def rows() -> AsyncIterator[dict[str, Any]]:
+            yield {"identifiers": ["alice@email.com"]}
+            await place.arrived.wait()
+            raise LookupError("the file of the caller")
+
+        with pytest.raises(LookupError, match="the file of the caller"):
+            await client.import_users(rows())
+        await place.requests[0].gone.wait()
 
 
 async def test_details_may_have_any_name() -> None:

@@ -14,7 +14,7 @@ from muxi_identity.server.operations import Operation
 from muxi_identity.server.routes import GROUPS
 from muxi_identity.server_config import hash_key
 from tests.formations import Time, client_of, dump
-from tests.integration.test_isolation_of_calls import ALICE, BOB, NEW_KEY, OLD_KEY, PHONE, Ids, furnish
+from tests.integration.test_isolation_of_calls import ALICE, BOB, IMPORT, NEW_KEY, OLD_KEY, PHONE, Ids, furnish
 from tests.invariants import check_invariants
 from tests.server.places import ADMIN, problem, serve, with_keys
 
@@ -22,6 +22,7 @@ OPERATIONS = [operation for group in GROUPS for operation in group.operations]
 ENDLESS = {"stream_events"}
 HERE, THERE = "xylophone", "tuba"
 DESTRUCTIVE = ("unmerge_users", "split_user", "delete_user_identifier", "unlink_user_identifier", "delete_user")
+PARAMETERS = {"explain": {"b": PHONE[0]}, "import_users": {"import_id": IMPORT, "create_users": "true"}}
 OTHER_KEY = "muxi_admin_elsewhere_0123456789"
 
 
@@ -31,6 +32,7 @@ def body_of(operation: Operation, ids: Ids) -> Any:
         "resolve_user": {"identifier": ALICE, "create_user": False},
         "link_user_identifiers": {"identifiers": [ALICE, ["new", "crm"]], "muxi_user_id": ids.user},
         "unlink_user_identifier": {"identifier": ALICE, "force": True},
+        "import_users": {"identifiers": [ALICE, ["other", "crm"]], "user_id": ids.user},
         "create_user": {"muxi_user_id": ids.user},
         "merge_users": {"primary": ids.user, "secondary": BOB},
         "split_user": {"identifiers": [PHONE]},
@@ -86,7 +88,7 @@ async def test_no_route_reaches_another_formation(
                         f"/api/{elsewhere.id}/v1{path_of(operation, user, ids)}",
                         json=body_of(operation, ids),
                         headers=headers,
-                        params={"b": str(PHONE[0])} if operation.name == "explain" else None,
+                        params=PARAMETERS.get(operation.name),
                     )
                     assert response.status_code < 500, response.text
                     assert HERE not in response.text

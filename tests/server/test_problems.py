@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+
 import msgspec
 import pytest
 
 from muxi_identity import errors
 from muxi_identity.server.envelope import failure
+from muxi_identity.server.logs import JsonFormatter, PlainFormatter
 from muxi_identity.server.problems import STATUS, problem_of, status_of
 
 EXPECTED = {
@@ -81,3 +85,17 @@ def test_what_an_error_says(kind: type[errors.MuxiError]) -> None:
     assert told["error"]["details"]["types"] == ["a", "b"]
     assert ("Retry-After" in problem.headers) == (kind.retryable or problem.status == 429)
     assert problem.headers.get("Retry-After", "7") == "7"
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), PlainFormatter()], ids=["json", "plain"])
+def test_what_nobody_foresaw_is_logged_without_what_it_says(formatter: logging.Formatter) -> None:
+    try:
+        raise KeyError("alice@email.com")
+    except KeyError:
+        record = logging.LogRecord("muxi_identity", logging.ERROR, "f", 1, "a call failed", (), sys.exc_info())
+    record.fields = {"request_id": "req_1"}
+    line = formatter.format(record)
+    assert "alice" not in line
+    assert "\n" not in line
+    for part in ("a call failed", "req_1", "KeyError", "test_what_nobody_foresaw"):
+        assert part in line

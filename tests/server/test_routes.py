@@ -259,6 +259,8 @@ async def test_bodies(database_config: FormationConfig) -> None:
             problem(await http.post(path, content=b"\xff", headers=json), 400, "INVALID_REQUEST")
             tower = await http.post(path, content=b"[" * 1_900, headers=json)
             problem(tower, 400 if path == "/v1/chat" else 422, "INVALID_REQUEST")
+            within = await http.post(path, content=b'{"identifier": ' + b"[" * 1_900, headers=json)
+            problem(within, 400, "INVALID_REQUEST")
             problem(await http.post(path, content=b"[]", headers=json), 422, "INVALID_REQUEST")
             problem(await http.post(path, content=b" " * 2_001, headers=json), 413, "TOO_LARGE")
 

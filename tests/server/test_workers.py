@@ -112,6 +112,23 @@ def test_workers_are_restarted_one_by_one_and_read_the_configuration_again(tmp_p
         assert server.stop(signal.SIGINT) == 0
 
 
+def test_a_restart_within_a_restart_leaves_nobody_with_the_first_of_them(tmp_path: Path) -> None:
+    file = write_formation(tmp_path)
+    keys = ("another-client-key-0123456789", "a-third-client-key-0123456789")
+    with running(file, options=TWO) as server:
+        server.wait_for(SERVES, 2)
+        good = file.read_text()
+        for key in keys:
+            file.write_text(good.replace(CLIENT_KEY, key))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for(r"(workers are replaced)", 1 + keys.index(key))
+        # The successor that the first began and both that the second asks for.
+        server.wait_for(r"worker (\d+) ended \(0\)", 3)
+        statuses = {resolve(server.url, {"X-Muxi-Client-Key": keys[1]}).status_code for _ in range(20)}
+        assert statuses == {200}
+        assert server.stop() == 0
+
+
 def test_a_restart_that_cannot_start_leaves_the_workers_as_they_are(tmp_path: Path) -> None:
     file = write_formation(tmp_path)
     with running(file, options=TWO) as server:

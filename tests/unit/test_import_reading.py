@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identifiers import DEFAULT_RULES
 from muxi_identity.importing.lines import MAX_LINE
-from muxi_identity.importing.reading import Reading, guess
+from muxi_identity.importing.reading import Reading, guess, name_import
 
 
 def read(source: Any, format: Any = None, ignore: tuple[str, ...] = (), scoped: bool = True) -> list[Any]:
@@ -96,6 +98,26 @@ def test_csv_with_an_identifier_a_line() -> None:
 )
 def test_wrong_lines_of_csv(text: Any, lines: list[Any]) -> None:
     assert [(line, row is not None) for line, row in read(text)] == lines
+
+
+@pytest.mark.parametrize("kind", ["a person", "a quote"])
+def test_no_row_of_csv_takes_more_memory_than_a_line(kind: str) -> None:
+    if kind == "a person":
+        lines = [f"U{number:09},slack,P" for number in range(MAX_LINE // 15)]
+        text = "\n".join(["identifier,type,person", *lines, "alice@email.com,email,A", ""])
+    else:
+        text = 'email,slack\nbob@email.com,"' + '","'.join(["x\n" * 50_000] * 21)
+    entries = list(Reading(io.BytesIO(text.encode()), "csv", DEFAULT_RULES, scoped=True, ignore=()).entries)
+    assert max(len(entry.raw) for entry in entries) <= MAX_LINE + 10
+    assert entries[0].fault is not None
+    assert len(entries) > 1
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "people"
+    os.mkfifo(pipe)
+    assert name_import(pipe, "{}") != name_import(pipe, "{}")  # nobody writes into it: to read it would take for ever
+    assert name_import(str(pipe), "{}").startswith("imp_")
 
 
 @pytest.mark.parametrize(

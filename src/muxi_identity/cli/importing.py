@@ -18,6 +18,8 @@ from muxi_identity.cli.people import DryRunOption
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
 from muxi_identity.client.synchronous import FormationClient
+from muxi_identity.importing.lines import Text
+from muxi_identity.importing.reading import Format, guess
 from muxi_identity.models import ImportProgress, RefusedRow
 
 __all__ = ["app"]
@@ -32,9 +34,7 @@ def import_people(
     formation: FormationClient,
     people: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, CSV, Slack's users.list; - is stdin.")],
     json: JsonOption = False,
-    format: Annotated[
-        Literal["jsonl", "csv", "json"] | None, typer.Option(help="What FILE holds. [by how it begins]")
-    ] = None,
+    format: Annotated[Format | None, typer.Option(help="What FILE holds. [by how it begins]")] = None,
     on_conflict: Annotated[
         Literal["raise", "absorb", "merge"], typer.Option(help="What to do where a row names different users.")
     ] = "raise",
@@ -63,7 +63,7 @@ def import_people(
     refused.
     """
     with contextlib.ExitStack() as stack:
-        told = _Told(stack, report, rejected, people)
+        told = _Told(stack, report, rejected, people, format)
         on_progress = None if quiet else stack.enter_context(_shown_progress())
         result = formation.import_users(
             sys.stdin.buffer if people == "-" else people,
@@ -80,6 +80,7 @@ def import_people(
             source=ACTOR,
             reason=reason,
         )
+        told.check(result["refused"])
     if json:
         print_json(result)
     else:
@@ -108,27 +109,53 @@ def export_people(
 class _Told:
     """Writes each refused row to the files that were asked for."""
 
-    def __init__(self, stack: contextlib.ExitStack, report: Path | None, rejected: Path | None, people: str) -> None:
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        report: Path | None,
+        rejected: Path | None,
+        people: str,
+        format: Format | None,
+    ) -> None:
+        self._header = "" if rejected is None else _header_of(people, format)
         self._report = None if report is None else _new_file(stack, report)
         self._rejected = None if rejected is None else _new_file(stack, rejected)
-        self._header = "" if rejected is None else _header_of(people)
+        self._paths = (report, rejected)
+        self._written = [0, 0]
 
     def __call__(self, row: RefusedRow) -> None:
         if self._report is not None:
             note = {"line": row["line"], "code": row["code"], "message": row["message"]}
             self._report.write(jsonlib.dumps(note, ensure_ascii=False) + "\n")
-        if self._rejected is not None:
+            self._written[0] += 1
+        if self._rejected is not None and row["row"]:
             self._rejected.write(self._header + row["row"] + "\n")
             self._header = ""
+            self._written[1] += 1
+
+    def check(self, refused: int) -> None:
+        """Say what is not in the files that should be."""
+        for path, number in zip(self._paths, self._written, strict=True):
+            if path is not None and number < refused:
+                typer.echo(
+                    f"{path} has {number} of {refused} refused rows: a server tells of the first thousand, their lines "
+                    "alone, and of what is over a MiB nothing is kept.",
+                    err=True,
+                )
 
 
-def _header_of(people: str) -> str:
+def _header_of(people: str, format: Format | None) -> str:
     """Return the line that a CSV file begins with: without it the refused rows could not be read again."""
     if people == "-" or not Path(people).is_file():
         return ""
-    with Path(people).open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline(1 << 16)
-    return "" if first.lstrip().startswith(("{", "[")) else first.rstrip("\r\n") + "\n"
+    text = Text(Path(people))
+    try:
+        if (format or guess(text.head)) != "csv":
+            return ""
+        first = next((line.text for line in text.lines() if line.text is None or line.text.strip()), None)
+    finally:
+        text.close()
+    return "" if first is None else first.decode("utf-8", "replace") + "\n"
 
 
 def _new_file(stack: contextlib.ExitStack, path: Path) -> IO[str]:

@@ -19,7 +19,7 @@ import math
 import secrets
 import threading
 import weakref
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
@@ -205,6 +205,10 @@ class IdentityCache:
         self.misses = 0
         self.lease_until = math.inf
         """Monotonic time until which hits may be served: whoever listens for other processes' changes extends it."""
+        self.heard_until = -math.inf
+        """Monotonic time by which all that other processes had committed was heard, by some listener (PostgreSQL)."""
+        self.keepers: list[Callable[[], bool]] = []
+        """Those who can extend the lease in place, and tell whether they did. They never wait long."""
         self.epoch = 0
         """The formation's identity epoch as this process knows it (SQLite)."""
         self.origin = ""
@@ -235,7 +239,9 @@ class IdentityCache:
         named = self._first.get(key if type(key) is str else _compact(key))
         if named is not None and named.token.alive:
             now = monotonic()
-            if now < named.deadline and now < self.lease_until:
+            if now >= self.lease_until and not self._kept(named):
+                return None
+            if now < named.deadline:
                 known = named.known
                 if not (known.token.alive and now < known.deadline):
                     newer = self._second.get(known.member_pk)
@@ -245,6 +251,10 @@ class IdentityCache:
                 self.hits += 1
                 return named
         return None
+
+    def _kept(self, named: _Named) -> bool:
+        """Have the lease extended, and tell whether the entry is still right."""
+        return any(keep() for keep in tuple(self.keepers)) and named.token.alive
 
     def put(self, key: Hashable, hit: Hit, token: Token, generation: int, *, seconds: float | None = None) -> None:
         """Remember an answer.

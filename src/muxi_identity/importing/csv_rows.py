@@ -15,7 +15,7 @@ from muxi_identity.errors import InvalidIdentifierError, InvalidRequestError
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.importing.entries import Entry
 from muxi_identity.importing.json_rows import too_long
-from muxi_identity.importing.lines import Text
+from muxi_identity.importing.lines import MAX_LINE, Text
 from muxi_identity.refusals import parse_type, quote
 
 _LONG = ("identifier", "type", "scope", "verified", "expires_at", "user_id", "person")
@@ -52,7 +52,7 @@ class CsvRows:
             _check_column(name, self._long, rules)
         self._number = first.number
         self._taken: list[bytes] = []
-        self._faults: list[Entry] = []
+        self._size = 0
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the rows."""
@@ -67,8 +67,9 @@ class CsvRows:
 
     def _grouped(self) -> Iterator[Entry]:
         """Join neighbouring lines of the same person."""
-        waiting: Entry | None = None
+        group: list[Entry] = []
         name: tuple[str, str] | None = None
+        size = 0
         for line, raw, cells in self._records():
             if isinstance(cells, str):
                 entry, key = Entry(line, raw, fault=cells), None
@@ -76,19 +77,24 @@ class CsvRows:
                 entry = _entry(line, raw, lambda cells=cells: _one(cells))
                 named = (cells.get("person", ""), cells.get("user_id", ""))
                 key = named if any(named) else None
-            if waiting is not None and key is not None and key == name:
-                _join(waiting, entry)
-                continue
-            if waiting is not None:
-                yield waiting
-            waiting, name = entry, key
-        if waiting is not None:
-            yield waiting
+            if group and (key is None or key != name):
+                yield _joined(group)
+                group, size = [], 0
+            name = key
+            size += len(raw)
+            if not group or size <= MAX_LINE:
+                group.append(entry)
+            else:
+                fault = f"The lines of this person are longer than {MAX_LINE} bytes together."
+                group = [Entry(group[0].line, b"", fault=fault)]
+        if group:
+            yield _joined(group)
 
     def _records(self) -> Iterator[tuple[int, bytes, dict[str, str] | str]]:
         reader = csv.reader(self._fed(), delimiter=self._delimiter, strict=True)
         while True:
             self._taken.clear()
+            self._size = 0
             cells: list[str] | None
             fault = ""
             try:
@@ -118,6 +124,9 @@ class CsvRows:
             self._taken.append(line.text or b"")
             if line.text is None:
                 raise _TooLong(too_long(line).fault or "")
+            self._size += len(line.text) + 1
+            if len(self._taken) > 1 and self._size > MAX_LINE:
+                raise _TooLong(f"The row is longer than {MAX_LINE} bytes; a quote may be open.")
             yield line.text.decode("utf-8") + "\n"
 
 
@@ -195,9 +204,12 @@ def _flag(cell: str) -> bool:
     return word in _YES
 
 
-def _join(first: Entry, other: Entry) -> None:
-    """Add a line to the row of the lines before it: all of them are linked, or none."""
-    first.raw += b"\n" + other.raw
-    first.fault = first.fault or other.fault
-    if first.fault is None and first.row is not None and other.row is not None:
-        first.row = {**first.row, "identifiers": [*first.row["identifiers"], *other.row["identifiers"]]}
+def _joined(group: Sequence[Entry]) -> Entry:
+    """Return the lines of one person as one row: all of them are linked, or none."""
+    first = group[0]
+    first.raw = b"\n".join(entry.raw for entry in group)
+    first.fault = next((entry.fault for entry in group if entry.fault is not None), None)
+    if first.fault is None and first.row is not None:
+        rows = [entry.row for entry in group if entry.row is not None]
+        first.row = {**first.row, "identifiers": [each for row in rows for each in row["identifiers"]]}
+    return first

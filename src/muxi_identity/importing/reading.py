@@ -114,7 +114,7 @@ def name_import(source: Source, how: str) -> str:
     Raises:
         InvalidRequestError: The file cannot be read.
     """
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike) or Path(source).is_fifo():  # a pipe can be read once alone
         return f"imp_{secrets.token_hex(12)}"
     path = Path(source)
     try:

@@ -27,7 +27,6 @@ from muxi_identity.storage.tables import users
 
 _AT_ONCE = 1_000
 _MARGIN = 1_000_000  # microseconds
-_MARGIN = 1_000_000  # microseconds
 
 
 @dataclass(slots=True)

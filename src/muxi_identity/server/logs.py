@@ -34,12 +34,19 @@ class JsonFormatter(logging.Formatter):
         if record.msg:
             line["message"] = record.getMessage()
         line.update(getattr(record, "fields", {}))
-        if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = record.exc_info[0].__name__
-            line["frames"] = [
-                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(record.exc_info[2])
-            ]
+        line.update(_what_failed(record))
         return _encode(line).decode("utf-8", "replace")
+
+
+def _what_failed(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the kind of an exception and where it was; not its text, which may hold what people sent."""
+    if not record.exc_info or record.exc_info[0] is None:
+        return {}
+    frames = traceback.extract_tb(record.exc_info[2])
+    return {
+        "exception": record.exc_info[0].__name__,
+        "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
 
 
 class PlainFormatter(logging.Formatter):
@@ -49,8 +56,9 @@ class PlainFormatter(logging.Formatter):
         """Return the line of a record."""
         fields = getattr(record, "fields", None)
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        if fields is None:
-            return f"{clock} {record.levelname.lower():<7} {record.getMessage()}"
+        if fields is None or "status" not in fields:
+            told = " ".join(f"{name}={value}" for name, value in {**(fields or {}), **_what_failed(record)}.items())
+            return f"{clock} {record.levelname.lower():<7} {record.getMessage()} {told}".rstrip()
         name = fields.get("route") or "-"
         return f"{clock} {fields['status']} {fields['method']:<6} {name} {fields['milliseconds']:.1f} ms"
 

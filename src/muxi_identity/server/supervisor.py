@@ -44,6 +44,8 @@ class _Worker:
     told: int
     """Where it says how it does."""
     begun: float
+    app: Served | None = None
+    """What it serves: by this it is seen whether it has the present configuration."""
     started: bool = False
     silent: int = 0
     kill_at: float | None = None
@@ -148,7 +150,7 @@ class Supervisor:
         os.set_blocking(read, False)
         self._selector.register(read, selectors.EVENT_READ)
         logger.info("worker %d begins", pid)
-        return _Worker(pid, read, monotonic())
+        return _Worker(pid, read, monotonic(), self._app)
 
     def _become_worker(self, read: int, write: int, held_back: set[int]) -> None:
         code = 1
@@ -234,7 +236,8 @@ class Supervisor:
                 if place.worker is not None:
                     self._leaving.append(place.worker)
                     self._stop(place.worker)
-                place.worker, place.successor, place.due = successor, None, False
+                # Told to restart while it was starting, it serves what was read before.
+                place.worker, place.successor, place.due = successor, None, successor.app is not self._app
 
     def _stop(self, worker: _Worker) -> None:
         worker.kill_at = monotonic() + self._grace + _LATE_SECONDS

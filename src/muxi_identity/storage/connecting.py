@@ -16,7 +16,16 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two attempts
 _SHORTEST_SHARE = 1.0
 _BETWEEN_MOVES = 1.0
+_FAREWELL_SECONDS = 2.0
 _REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+async def say_farewell(connection: asyncpg.Connection) -> None:
+    """Close a connection that nobody uses: in peace, or without a word where the server does not answer in time."""
+    try:
+        await connection.close(timeout=_FAREWELL_SECONDS)
+    except DRIVER_ERRORS:
+        connection.terminate()
 
 
 class Connector:

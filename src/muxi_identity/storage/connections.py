@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from muxi_identity.errors import StorageUnavailableError
-from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
+from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector, say_farewell
 from muxi_identity.storage.errors import closed, translate
 from muxi_identity.storage.places import Places
 
@@ -134,8 +134,7 @@ class HeldConnections:
         if self._watch is not None and not self._busy:
             self._watch.cancel()
         idle, self._idle = self._idle, []
-        for held in idle:
-            await held.connection.close(timeout=5)
+        await asyncio.gather(*(say_farewell(held.connection) for held in idle))
 
 
 class _Held:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import asyncpg
 
 from muxi_identity.errors import StorageUnavailableError
-from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
+from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector, say_farewell
 from muxi_identity.storage.errors import translate
 
 Heard = Callable[[str, str], None]
-_CLOSE_SECONDS = 2.0
 
 
 class PostgresEars:
@@ -52,10 +51,7 @@ class PostgresEars:
 
     async def close(self) -> None:
         """Say farewell and close."""
-        try:
-            await self._connection.close(timeout=_CLOSE_SECONDS)
-        except DRIVER_ERRORS:
-            self.cut()
+        await say_farewell(self._connection)
 
     def cut(self) -> None:
         """End the connection without a word, and without waiting."""

@@ -46,7 +46,8 @@ _RACES = {
     *_OWN_KEYS,
 }
 _RACE_STATES = {"40001", "40P01", "55P03"}
-_GOING_STATES = {"57P01", "57P02", "57P03"}
+# The server goes, or ends a connection that lay idle, or a transaction in which nothing was asked, for too long.
+_GOING_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -16,7 +18,7 @@ from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
 from muxi_identity.storage.connections import HeldConnections
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.ears import PostgresEars, refused
-from muxi_identity.storage.errors import ConnectionLost, RaceLost, closed, translate
+from muxi_identity.storage.errors import ConnectionLost, RaceLost, ServerIsReadOnly, closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade as upgrade_schema
 from muxi_identity.storage.places import Places
@@ -40,6 +42,7 @@ _GATHERERS = 4
 _HOT_SECONDS = 10.0
 _DEFAULT_LIMITS = ConnectionLimits()
 _TELL = sa.text("SELECT pg_notify(:channel, :payload)")
+_TELL_IF_WRITABLE = sa.text(f"{_TELL.text} WHERE current_setting('transaction_read_only') = 'off'")
 _UNUSABLE = {
     "28": "refused the user or password",
     "3D": "does not have that database",
@@ -98,11 +101,11 @@ class PostgresDatabase(Database):
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
-        await self._reading.close()
-        await self._writing.close()
-        await self._gathering.close()
+        # All at once: a server that does not answer holds each of them up as long.
+        closing = [held.close() for held in (self._reading, self._writing, self._gathering)]
         if engine is not None:
-            await engine.close()
+            closing.append(engine.close())
+        await asyncio.gather(*closing)
 
     def abandon(self) -> None:
         _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
@@ -220,7 +223,7 @@ class PostgresDatabase(Database):
 
     async def notify(self, channel: str, payload: str) -> None:
         try:
-            await self.transact(lambda connection: self.tell(connection, channel, payload))
+            await self.transact(partial(_tell_if_writable, channel, payload))
         except (sa.exc.SQLAlchemyError, RaceLost, *DRIVER_ERRORS) as error:
             raise refused(error, "notify") from None
 
@@ -273,6 +276,12 @@ def _columns(formation_id: str, person: NewPerson, change: Change) -> list[Any]:
 def _driver(connection: Connection) -> Any:
     """Return what reaches the driver's own connection, in the transaction of ``connection``."""
     return connection.connection.dbapi_connection
+
+
+def _tell_if_writable(channel: str, payload: str, connection: Connection) -> None:
+    # A server that was made read-only still notifies, and is not the one where changes are told any more.
+    if connection.execute(_TELL_IF_WRITABLE, {"channel": channel, "payload": payload}).first() is None:
+        raise ServerIsReadOnly
 
 
 def _name_database(connection: Connection) -> tuple[object, object]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy import Connection, NullPool
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from muxi_identity.errors import StorageUnavailableError
-from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
-from muxi_identity.storage.errors import ServerIsReadOnly, closed, translate
+from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector, say_farewell
+from muxi_identity.storage.errors import ConnectionLost, ServerIsReadOnly, closed, translate
 from muxi_identity.storage.places import Places
 
 T = TypeVar("T")
 _GENERATION = "generation"
+
+
+class _IsDead(Exception):
+    """A pooled connection died while it lay idle, or leads to a server that was left. Nothing was sent."""
 
 
 class Transactions:
@@ -32,14 +38,22 @@ class Transactions:
         self._places = places
         # When the server was started anew, every pooled connection is dead, and the next one is new.
         self._tries = [False] * number + [True]
+        self._seconds = seconds
+        self._opened: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
+        self._busy: set[asyncpg.Connection] = set()
         self._engine: AsyncEngine | None = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=partial(connector.connect, command_timeout=seconds),
+            async_creator=self._connect,
             pool_size=number,
             max_overflow=0,
             pool_pre_ping=False,
             hide_parameters=True,
         )
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await self._connector.connect(command_timeout=self._seconds)
+        self._opened.add(connection)
+        return connection
 
     async def run_apart(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a connection of its own, in no transaction and however long its statements take."""
@@ -74,14 +88,13 @@ class Transactions:
                     connected = True
                     raw = await self._usable(connection)
                     await connection.execution_options(isolation_level=isolation)
-                    with _lost_when_overdue(raw):
+                    with self._using(raw), _lost_when_overdue(raw):
                         async with connection.begin():
                             with _lost_when_overdue(raw):
                                 return await connection.run_sync(work)
-            except ConnectionResetError:
-                # A pooled connection that died while it lay idle: nothing was sent, so another try is harmless.
+            except _IsDead:
                 if last:
-                    raise translate(ConnectionResetError()) from None
+                    raise ConnectionLost("The database connection was lost; call again later.") from None
             except (sa.exc.SQLAlchemyError, *DRIVER_ERRORS, StorageUnavailableError) as error:
                 translated = translate(error)
                 if not connected:
@@ -97,14 +110,26 @@ class Transactions:
         now = self._connector.generation
         if raw.is_closed() or pooled.info.setdefault(_GENERATION, now) != now:
             await connection.invalidate()
-            raise ConnectionResetError
+            raise _IsDead
         return raw
 
+    @contextlib.contextmanager
+    def _using(self, raw: asyncpg.Connection) -> Iterator[None]:
+        self._busy.add(raw)
+        try:
+            yield
+        finally:
+            self._busy.discard(raw)
+            if self._engine is None:
+                raw.terminate()  # closed meanwhile: nobody will come to do it
+
     async def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Close every connection that is not in use; one that is, is ended when it comes back."""
         engine, self._engine = self._engine, None
         self._places.turn_away(closed())
         if engine is not None:
+            # The pool would close one after the other, and wait for each as long as a statement may take.
+            await asyncio.gather(*(say_farewell(raw) for raw in self._opened if raw not in self._busy))
             await engine.dispose()
 
 

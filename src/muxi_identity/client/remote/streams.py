@@ -12,7 +12,17 @@ import msgspec
 
 from muxi_identity.client.remote.asking import Ask
 from muxi_identity.client.remote.failures import rebuild
-from muxi_identity.client.remote.transport import EVENTS, MAX_ANSWER, Outcome, Sealed, Transport, describe, encode, read
+from muxi_identity.client.remote.transport import (
+    EVENTS,
+    MAX_ANSWER,
+    UNREADABLE,
+    Outcome,
+    Sealed,
+    Transport,
+    describe,
+    encode,
+    read,
+)
 from muxi_identity.errors import ClientClosedError, MuxiError
 from muxi_identity.models import ChatReply
 
@@ -193,7 +203,7 @@ class RemoteTurn:
                 return None
             content = event["token"]["content"] if "token" in event else ""
             return content if isinstance(content, str) else ""
-        except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, AttributeError):
+        except (*UNREADABLE, KeyError, TypeError, AttributeError):
             pass
         raise self._transport.unavailable("sent an event that is none of a formation server")
 
@@ -228,7 +238,7 @@ def _as_refusal(content: bytes) -> bytes:
     """Return the error that an event tells of in the shape of any other answer."""
     for name, data in Events().feed(content + b"\n\n"):
         if name == "error":
-            with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError):
+            with contextlib.suppress(*UNREADABLE, KeyError, TypeError):
                 told = msgspec.json.decode(data)
                 error = {"code": told["type"], "message": told["error"], "details": told.get("details") or {}}
                 return msgspec.json.encode({"error": error})

@@ -38,6 +38,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _BAD_GATEWAY = frozenset({502, 503, 504})
 _JSON = "application/json"
 EVENTS = "text/event-stream"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: thousands of brackets
 
 
 class _Answer(msgspec.Struct, Generic[T]):
@@ -174,7 +175,7 @@ class Transport:
         """
         headers = self.headers(ask)
         address = self.address(ask).extend_query([("ignore_columns", column) for column in columns])
-        failed: list[MuxiError] = []
+        failed: list[Exception] = []
         try:
             async with self._session.request(
                 ask.method,
@@ -196,7 +197,7 @@ class Transport:
         if 200 <= response.status < 300:
             try:
                 return Outcome(answer=_decoder(kind).decode(content).data)
-            except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+            except UNREADABLE:
                 return Outcome(error=self.unavailable("gave an answer that is none of a formation server"), again=True)
         return self.refused(ask, response.status, response.headers.get("Retry-After"), content)
 
@@ -204,7 +205,7 @@ class Transport:
         """Return what an answer that is no success means, and whether to ask again."""
         try:
             told = _refusals.decode(content).error
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
+        except UNREADABLE:
             if 300 <= status < 400:
                 return Outcome(error=self.unavailable(f"answered {status}: it has moved; use its new address as url"))
             what = f"answered {status}, and not as a formation server does"
@@ -256,12 +257,12 @@ class Transport:
         return url.with_query(query) if query else url
 
 
-async def _noting(body: AsyncIterator[bytes], failed: list[MuxiError]) -> AsyncIterator[bytes]:
+async def _noting(body: AsyncIterator[bytes], failed: list[Exception]) -> AsyncIterator[bytes]:
     """Yield ``body``; what it raises is noted, since whoever sends it tells only that it broke off."""
     try:
         async for piece in body:
             yield piece
-    except MuxiError as error:
+    except Exception as error:
         failed.append(error)
         raise
 

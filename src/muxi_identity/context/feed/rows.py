@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 
 from muxi_identity.context.person import members_of
 from muxi_identity.context.tasks.rows import list_finished_runs
@@ -74,8 +74,9 @@ def list_happenings(tx: Transaction, hit: Hit, since: int) -> tuple[str, list[Ha
 
 
 def _turns(tx: Transaction, hit: Hit, user_id: str, since: int) -> list[Happening]:
-    rows = tx.connection.execute(
-        select(messages.c.session_pk, messages.c.created_at, messages.c.content, sessions.c.session_id)
+    # What is said in one turn has one time in its session: of several messages, the last is the reply.
+    replies = (
+        select(func.max(messages.c.pk).label("pk"))
         .join(
             sessions,
             (sessions.c.formation_id == messages.c.formation_id) & (sessions.c.pk == messages.c.session_pk),
@@ -87,21 +88,35 @@ def _turns(tx: Transaction, hit: Hit, user_id: str, since: int) -> list[Happenin
             messages.c.created_at >= since,
             messages.c.role == _ASSISTANT,
         )
-        .order_by(messages.c.created_at, messages.c.pk)
+        .group_by(messages.c.session_pk, messages.c.created_at)
+        .order_by(messages.c.created_at, messages.c.session_pk)
         .limit(MOST_AT_ONCE)
+        .subquery()
     )
-    # What is said in one turn has one time in its session: of several messages, the last is the reply.
-    turns: dict[tuple[object, ...], Happening] = {}
-    for row in rows:
-        key = ("turn", row.session_pk, row.created_at)
-        data = {
-            "message": {"role": _ASSISTANT, "content": row.content},
-            "user_id": user_id,
-            "session_id": row.session_id,
-            "created_at": iso(row.created_at),
-        }
-        turns[key] = Happening(row.created_at, key, "turn", data)
-    return list(turns.values())
+    rows = tx.connection.execute(
+        select(messages.c.session_pk, messages.c.created_at, messages.c.content, sessions.c.session_id)
+        .join(replies, messages.c.pk == replies.c.pk)
+        .join(
+            sessions,
+            (sessions.c.formation_id == messages.c.formation_id) & (sessions.c.pk == messages.c.session_pk),
+        )
+        .where(messages.c.formation_id == tx.formation_id)
+        .order_by(messages.c.created_at, messages.c.session_pk)
+    )
+    return [
+        Happening(
+            row.created_at,
+            ("turn", row.session_pk, row.created_at),
+            "turn",
+            {
+                "message": {"role": _ASSISTANT, "content": row.content},
+                "user_id": user_id,
+                "session_id": row.session_id,
+                "created_at": iso(row.created_at),
+            },
+        )
+        for row in rows
+    ]
 
 
 def _jobs(tx: Transaction, hit: Hit, since: int) -> list[Happening]:

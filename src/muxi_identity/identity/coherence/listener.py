@@ -37,8 +37,8 @@ class Listens(Protocol):
     def uses(self) -> int:
         """How often anybody was resolved so far."""
 
-    def extend(self, sent_at: float) -> None:
-        """Learn that all that was committed before ``sent_at`` (monotonic) has been heard."""
+    def extend(self, sent_at: float, since: float) -> None:
+        """Learn that all that was committed between ``since`` and ``sent_at`` (monotonic) has been heard."""
 
     def revoke(self) -> None:
         """Learn that nothing is heard any more."""
@@ -134,6 +134,7 @@ class _Connection:
         self._database = listener.database
         self._ended = False
         self._nonce = ""
+        self._since = 0.0
         self._sent_at = 0.0
         self._news = asyncio.Event()
         self._uses = -1
@@ -147,6 +148,7 @@ class _Connection:
         """
         listener = self._listener
         ears = await self._database.listen([CHANNEL, listener.channel], self._hear, self._end)
+        self._since = monotonic()
         try:
             while listener.joined and not self._ended and await self._beat():
                 if listener.joined and not self._ended:
@@ -203,7 +205,7 @@ class _Connection:
             self._nonce = ""
             self.heard = True
             for each in self._listener.joined:
-                each.extend(self._sent_at)
+                each.extend(self._sent_at, self._since)
             self._news.set()
             self._listener.settle(heard=True)
 

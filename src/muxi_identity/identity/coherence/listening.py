@@ -28,12 +28,15 @@ class Listening:
         self._formation_id = formation_id
         self._database = database
         self._listener: Listener | None = None
-        self._until = 0.0
 
     async def start(self) -> None:
         """Listen, and return once hits are served, or cannot be for now."""
         self._listener = _listener_of(self._database)
-        await self._listener.join(self)
+        try:
+            await self._listener.join(self)
+        except BaseException:
+            await self.stop()  # whoever opens it was cancelled: nobody else would
+            raise
 
     async def stop(self) -> None:
         """Listen no more. What was heard holds for the rest of the lease."""
@@ -46,21 +49,27 @@ class Listening:
         """How often anybody was resolved so far."""
         return self.cache.hits + self.cache.misses
 
-    def extend(self, sent_at: float) -> None:
-        """Serve hits for the lease from ``sent_at`` on: all that was committed by then has been heard."""
+    def extend(self, sent_at: float, since: float) -> None:
+        """Serve hits for the lease from ``sent_at`` on: all that was committed ``since`` then, and by then, was heard.
+
+        Both are monotonic times.
+        """
         until, now = sent_at + self.lease, monotonic()
         if until <= now:
             return
-        if self._until <= now:
+        if self.cache.lease_until <= now:
             # For a while nobody listened, or could be sure of it: what was remembered meanwhile may be wrong.
             self.cache.clear()
-        self._until = until
-        # Another listener of this process may keep the same cache true, and be ahead.
+        elif self.cache.heard_until < since:
+            # Another listener of this process keeps the same cache true, and may not have heard what was committed
+            # just before this one began. Its next heartbeat tells, or its lease runs out.
+            return
+        self.cache.heard_until = max(self.cache.heard_until, sent_at)
         self.cache.lease_until = max(self.cache.lease_until, until)
 
     def revoke(self) -> None:
         """Serve no hits: changes may be missed from now on."""
-        self._until = self.cache.lease_until = 0.0
+        self.cache.lease_until = 0.0
 
     def hear(self, payload: str) -> None:
         """Drop what a notice says that is wrong by now."""

@@ -1,26 +1,26 @@
-"""SQLite: processes ask the file itself whether another one changed it."""
+"""SQLite: whoever answers from memory asks the file itself, now and then, whether another process changed it."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 from time import monotonic
 
+from muxi_identity.errors import MuxiError
 from muxi_identity.identity.cache import IdentityCache
 from muxi_identity.storage.sqlite import SqliteDatabase
 
 logger = logging.getLogger("muxi_identity.identity")
 
 POLL_SECONDS = 0.05
-# How long hits are served without a poll: when the process is paused or its loop is held up, the cache is bypassed.
-LEASE_SECONDS = 0.5
 
 
 class SqlitePoll:
-    """Asks SQLite every 50 ms whether anybody else committed (``PRAGMA data_version``: no lock, no disk access).
+    """Asks SQLite at most every 50 ms whether anybody else committed (``PRAGMA data_version``: no disk access).
 
-    Only if the formation's identity epoch rose too is the cache emptied: most commits make no answer wrong.
+    The first hit after that time asks, in place and in a few microseconds: a task that asked in the background would
+    not be run while a caller gets hit after hit without ever waiting. Only if the formation's identity epoch rose too
+    is the cache emptied: most commits make no answer wrong.
     """
 
     def __init__(self, database: SqliteDatabase, formation_id: str, cache: IdentityCache) -> None:
@@ -28,27 +28,29 @@ class SqlitePoll:
         self._formation_id = formation_id
         self._cache = cache
         self._version: tuple[int, int] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._warned = False
 
     async def start(self) -> None:
-        """Poll once now and then until stopped."""
+        """Ask from now on, whenever a hit needs it."""
         self._poll()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._cache.keepers.append(self._keep)
 
     async def stop(self) -> None:
-        """End the polling."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        """Ask no more."""
+        if self._keep in self._cache.keepers:
+            self._cache.keepers.remove(self._keep)
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                self._poll()
-            except sqlite3.Error as error:
-                # The lease runs out and the cache is bypassed until the file can be read again.
+    def _keep(self) -> bool:
+        try:
+            self._poll()
+        except (sqlite3.Error, MuxiError) as error:
+            # The cache is bypassed until the file can be read again.
+            if not self._warned:
+                self._warned = True
                 logger.warning("cannot poll the database file: %s", getattr(error, "sqlite_errorname", "error"))
+            return False
+        self._warned = False
+        return True
 
     def _poll(self) -> None:
         begun = monotonic()
@@ -59,4 +61,4 @@ class SqlitePoll:
                 self._cache.clear()
                 self._cache.epoch = epoch
             self._version = version
-        self._cache.lease_until = begun + LEASE_SECONDS
+        self._cache.lease_until = begun + POLL_SECONDS

@@ -93,7 +93,7 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
         return success("resolve_user", found, call.request_id, call.idempotency_key)
     except msgspec.ValidationError as error:
         return refuse(call, Problem(422, InvalidRequestError.code, f"body: {error}"))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: thousands of brackets
         return refuse(call, Problem(400, InvalidRequestError.code, "The body is no JSON in UTF-8."))
     except ClientDisconnect:
         return Response(status_code=499)

@@ -81,6 +81,20 @@ SERVING_RULES = (
         "Run `muxi keys forget` and start the server anew: it makes others.",
     ),
     Rule(
+        "import-progress",
+        """
+        SELECT formation_id, import_id FROM muxi_imports
+         WHERE done < 0 OR pending_done < 0 OR length(fingerprint) <> 32""",
+        "How far an import has come cannot be: begun again, it would leave rows out.",
+        "Delete its row and its notes, and import the file anew: what is there already is not linked twice.",
+    ),
+    Rule(
+        "import-notes",
+        "SELECT formation_id, import_id FROM muxi_import_notes WHERE kind NOT IN ('refused', 'skipped') OR line < 0",
+        "A note of an import is of no kind that there is, or on no line.",
+        "Delete the note.",
+    ),
+    Rule(
         "link-attempts",
         "SELECT formation_id, identifier_pk FROM muxi_link_attempts WHERE failures < 1 OR identifier_pk < 0",
         "Wrong link codes are counted below one.",
