@@ -38,7 +38,9 @@ def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
     command = ("import", "people.csv", "--ignore-column", "Name", "--json")
     report = json.loads(run(*command, "--report", "report.jsonl", "--rejected", "bad.csv", code=7))
     assert (report["created"], report["linked"], report["refused"]) == (2, 3, 1)
-    assert [json.loads(line)["line"] for line in (folder / "report.jsonl").read_text().splitlines()] == [3]
+    assert [json.loads(line) for line in (folder / "report.jsonl").read_text().splitlines()] == report["refusals"]
+    assert report["refusals"][0]["line"] == 3
+    assert "find out why it had nothing" in report["refusals"][0]["message"]
     assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
     assert stat.S_IMODE((folder / "bad.csv").stat().st_mode) == 0o600
 
@@ -66,6 +68,11 @@ def test_a_served_formation_tells_what_it_has_not_told(database_config: Formatio
         assert result.exit_code == 7, result.output
         assert "bad.csv has 0 of 1 refused rows" in result.stderr
         assert "report.jsonl has" not in result.stderr
+        assert "find out why it had nothing" in result.stderr
+        elsewhere = {"MUXI_URL": "http://127.0.0.1:1", "MUXI_ADMIN_KEY": ADMIN_KEY}
+        result = CliRunner().invoke(app, command, env=elsewhere)
+        assert result.exit_code == 6
+        assert "options name another" in result.stderr
     assert (folder / "bad.csv").read_text() == ""
 
 

@@ -48,7 +48,8 @@ async def test_killed_again_and_again(database_config: FormationConfig, tmp_path
         again = await formation.import_users(path, on_conflict="absorb")
     assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
     assert [each["line"] for each in report["refusals"]] == [each["line"] for each in whole["refusals"]]
-    assert again == {**report, "resumed": len(rows)}
+    by_code = [{**each, "message": f"Refused: {each['code']}."} for each in report["refusals"]]
+    assert again == {**report, "resumed": len(rows), "refusals": by_code}
     tables = await check_invariants(database_config)
     assert people_of(tables) == people_of(await check_invariants(other))
 

@@ -106,7 +106,13 @@ def _environment(options: dict[str, str]) -> dict[str, str]:
 
 def _asked(key: Key) -> str:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise ConfigurationError(f"No key was given: set {_VARIABLES[key]}.")
+        variable = _VARIABLES[key]
+        if os.environ.get(variable):
+            raise ConfigurationError(
+                f"{variable} is for the server that the environment names, and the options name another: name this "
+                f"one in the environment as well, or pass --{key.replace('_', '-')}."
+            )
+        raise ConfigurationError(f"No key was given: set {variable}.")
     answer: str = typer.prompt(key.replace("_", " ").capitalize(), hide_input=True, err=True)
     return answer
 

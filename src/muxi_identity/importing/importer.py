@@ -26,7 +26,7 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.importing.batches import Batch, Batches
 from muxi_identity.importing.entries import Entry
 from muxi_identity.importing.reading import Reading
-from muxi_identity.importing.records import Record, Standing
+from muxi_identity.importing.records import MOST_NOTES, Record, Standing
 from muxi_identity.importing.rows import Note, Options, Row, RowParser, refusal
 from muxi_identity.importing.sorting import Sorted, sort_rows
 from muxi_identity.importing.writing import write_people
@@ -78,6 +78,7 @@ class Importer:
         self._prepare = prepare
         self._standing = Standing()
         self._last_at = 0
+        self._reasons: dict[int, str] = {}
 
     async def run(self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes) -> ImportReport:
         """Import what ``reading`` yields, or what ``given`` does, from where the record stands.
@@ -213,13 +214,16 @@ class Importer:
         self._record.write(tx, self._standing, finished=True)
         counts = asdict(self._standing.counts)
         announce_import(tx, self._record.import_id, counts)
+        refusals = self._record.notes(tx, "refused")
+        for note in refusals:
+            note["message"] = self._reasons.get(note["line"], note["message"])
         return {
             "import_id": self._record.import_id,
             "dry_run": False,
             "rows": self._standing.done,
             "resumed": resumed,
             **counts,  # type: ignore[typeddict-item]
-            "refusals": self._record.notes(tx, "refused"),
+            "refusals": refusals,
             "skips": self._record.notes(tx, "skipped"),
         }
 
@@ -247,7 +251,11 @@ class Importer:
                     self._runner.cache.forget(each.fold)
 
     def _tell_refused(self, note: Note) -> None:
-        if self._listeners.on_refused is not None and note.kind == "refused":
+        if note.kind != "refused":
+            return
+        if len(self._reasons) < MOST_NOTES:
+            self._reasons[note.line] = note.message
+        if self._listeners.on_refused is not None:
             self._listeners.on_refused(
                 {
                     "line": note.line,
