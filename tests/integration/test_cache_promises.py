@@ -26,8 +26,10 @@ from muxi_identity.config import DatabaseConfig, Secret
 from muxi_identity.errors import MuxiError, UserNotFoundError
 from muxi_identity.formation import Caller, Clock, Formation
 from muxi_identity.identity import cache as cache_module
+from muxi_identity.identity.coherence.polling import POLL_SECONDS
 from muxi_identity.storage.opening import make_database
 from tests.invariants import check_invariants
+from tests.races.peer import Peer
 from tests.races.processes import PATIENCE, Swarm, call, values, variant
 
 NAME = ("U98765ABC", "slack")
@@ -747,3 +749,22 @@ async def test_while_the_file_cannot_be_asked_nothing_is_answered_from_memory(
             assert caplog.text.count("cannot poll the database file") == 1
         assert await who(client, NAME)
         assert client.cache_info["hits"] == hits + 1
+
+
+async def test_another_process_is_paused_and_killed(file_config: FormationConfig) -> None:
+    """It wakes up with everything in its memory, and answers nothing of it before it has asked the file."""
+    peer = Peer()
+    async with AsyncFormationClient(file_config) as client:
+        await client.resolve_user(NAME, True)
+        await peer.open(file_config)
+        await peer.is_answered_from_memory(NAME)
+        peer.pause()
+        await client.unlink_user_identifier(NAME, force=True)
+        await asyncio.sleep(POLL_SECONDS)  # until it was last asked longer ago
+        peer.ask("find_user", NAME)
+        peer.resume()
+        assert await peer.answer() is None
+        peer.ask("import_users", [{"identifiers": [f"U{number}"]} for number in range(2000)])
+        peer.kill()
+        assert (await client.resolve_user(NAME, True))["created"]
+    await check_invariants(file_config)

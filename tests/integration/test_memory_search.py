@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import re
 import sqlite3
 import string
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,18 @@ from sqlalchemy import insert, select, text
 from muxi_identity import AsyncFormationClient, FormationConfig
 from muxi_identity.config import DatabaseConfig, Secret
 from muxi_identity.context.memories.rows import NewMemory, add_memories
-from muxi_identity.context.memories.search import CANDIDATES, RANKED, matching_memories, newest_memories
+from muxi_identity.context.memories.search import (
+    CANDIDATES,
+    IS_FACT,
+    IS_SHAREABLE,
+    RANKED,
+    matching_memories,
+    newest_memories,
+)
 from muxi_identity.errors import InvalidRequestError, TooLargeError
 from muxi_identity.identity.running import Caller
 from muxi_identity.models import MemoryRecord
-from muxi_identity.storage.tables import memories, users
+from muxi_identity.storage.tables import identifiers, memories, users
 from muxi_identity.storage.text_search import query_terms
 from muxi_identity.words import query_words
 from tests.formations import Time, client_of
@@ -258,6 +266,70 @@ async def test_a_person_with_many_memories_among_many_others(client: AsyncFormat
         f"common {RANKED + 48} ",
     ]
     assert await _plans(client) == ["newest by its index", "words by their index"]
+
+
+async def test_the_newest_of_a_merged_person_are_those_that_stand(client: AsyncFormationClient) -> None:
+    """Members that say the same over and over, at the same times: as each memory compared with each other one."""
+    formation = await client._lifecycle.formation()
+    random_one = random.Random(6)
+    people = [EMAIL, SLACK, "carol@example.com", "dave@example.com"]
+    for who in people:
+        await client.resolve_user(who, create_user=True)
+    rows: list[dict[str, Any]] = []
+
+    def seed(connection: Any) -> None:
+        through = connection.execute(
+            select(identifiers.c.pk, identifiers.c.user_pk).where(identifiers.c.formation_id == client.formation_id)
+        ).all()
+        said = {(*random_one.choice(through), random_one.randrange(12), kind) for _ in range(90) for kind in ("a", "b")}
+        keys = formation.database.new_keys(connection, client.formation_id, len(said))
+        for pk, (identifier, owner, key, kind) in zip(keys, sorted(said), strict=True):
+            at = random_one.randrange(1, 30)
+            rows.append(
+                {
+                    "formation_id": client.formation_id,
+                    "pk": pk,
+                    "user_pk": owner,
+                    "identifier_pk": random_one.choice([None, identifier]),
+                    "memory_id": f"mem_seeded_{pk}",
+                    "type": kind,
+                    "key": str(key),
+                    "content": "-",
+                    "value": random_one.choice([None, "-"]),
+                    "shareable": random_one.random() < 0.5,
+                    "created_at": at,
+                    "updated_at": at,
+                }
+            )
+        connection.execute(insert(memories), rows)
+
+    await formation.database.transact(seed)
+    await merged(client, *people)
+    members = select(users.c.pk).where(users.c.formation_id == client.formation_id).cte("members")
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        return row["updated_at"], row["pk"]
+
+    in_line = sorted(rows, key=place, reverse=True)
+    standing = [row for row in in_line if row is next(each for each in in_line if name_of(each) == name_of(row))]
+    conditions: list[tuple[list[Any], Callable[[dict[str, Any]], bool]]] = [
+        ([], lambda row: True),
+        ([IS_FACT], lambda row: row["value"] is not None),
+        ([IS_SHAREABLE], lambda row: row["shareable"]),
+        ([memories.c.type == "a"], lambda row: row["type"] == "a"),
+    ]
+    for meeting, meets in conditions:
+        for limit, after in itertools.product((1, 2, 5, 9, 100), (None, (22, 1 << 60), place(standing[3]))):
+            statement = newest_memories(
+                formation.database.dialect, client.formation_id, members, limit, *meeting, after=after
+            )
+            read = await formation.database.read(lambda connection, it=statement: connection.execute(it).all())
+            expected = [row["pk"] for row in standing if meets(row) and (after is None or place(row) < after)]
+            assert [row.pk for row in read] == expected[:limit]
+
+
+def name_of(row: dict[str, Any]) -> tuple[str, str]:
+    return row["type"], row["key"]
 
 
 async def _plans(client: AsyncFormationClient) -> list[str]:

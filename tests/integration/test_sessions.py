@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
+from sqlalchemy.event import listen, remove
 
 from muxi_identity import AsyncFormationClient, FormationConfig
 from muxi_identity.config import SessionConfig
+from muxi_identity.context.parts import Shape, gathering
+from muxi_identity.context.sessions.rows import current_session
 from muxi_identity.errors import (
     AudienceMismatchError,
     InvalidRequestError,
@@ -19,6 +24,10 @@ from muxi_identity.errors import (
     TooLargeError,
     UserNotFoundError,
 )
+from muxi_identity.identity.cache import Hit
+from muxi_identity.identity.running import Caller
+from muxi_identity.identity.transaction import Transaction
+from muxi_identity.storage.tables import sessions
 from tests.formations import Time, client_of, dump, rows_of
 from tests.invariants import check_invariants
 
@@ -481,3 +490,50 @@ async def test_one_session_of_each_audience_is_active(client: AsyncFormationClie
     assert sum(each["active"] for each in everybody) == 4
     time.advance(86_400)
     assert not any(each["active"] for each in (await client.list_sessions("usr_alice"))["sessions"])
+
+
+async def test_the_current_session_is_found_by_its_index(client: AsyncFormationClient) -> None:
+    """However many there are: neither gone through nor sorted, in the load and in the transaction of a turn."""
+    formation = await client._lifecycle.formation()
+    dialect = formation.database.dialect
+    shape = Shape(dialect=dialect, start="public_id", session=False, searching=False, shared=False)
+    loading = (
+        gathering(shape)
+        .parts["session"]
+        .params(
+            formation_id=client.formation_id, public_id="usr_alice", identifier_pk=1, audience="private", idle_since=1
+        )
+    )
+    plans: list[str] = []
+
+    def seed(tx: Transaction, hit: Hit) -> None:
+        common = {"formation_id": tx.formation_id, "user_pk": hit.member_pk, "identifier_pk": hit.identifier_pk}
+        last = {"audience": "shared", "created_at": tx.now, "last_activity_at": tx.now}
+        rows = [{**common, **last, "pk": pk, "session_id": f"s{pk}"} for pk in tx.new_keys(2_000)]
+        tx.connection.execute(insert(sessions), rows)
+        if dialect == "postgresql":
+            tx.connection.exec_driver_sql("ANALYZE muxi_sessions")
+
+    def explain(tx: Transaction, hit: Hit) -> None:
+        sent: list[tuple[str, Any]] = []
+
+        def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+            sent.append((statement, parameters))
+
+        if dialect == "postgresql":
+            tx.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        listen(tx.connection, "before_cursor_execute", note)
+        tx.connection.execute(loading)
+        assert current_session(tx, hit, 60) is None
+        remove(tx.connection, "before_cursor_execute", note)
+        for statement, parameters in sent:
+            how = "EXPLAIN" if dialect == "postgresql" else "EXPLAIN QUERY PLAN"
+            rows = tx.connection.exec_driver_sql(f"{how} {statement}", parameters).all()
+            plans.append("\n".join(str(row) for row in rows))
+
+    await formation.sessions._access.write(formation.parse(EMAIL), seed, Caller("test"), create=False)
+    await formation.sessions._access.read(formation.parse(EMAIL), explain)
+    assert len(plans) == 2
+    for plan in plans:
+        assert "ix_sessions_current" in plan, plan
+        assert not re.search("Sort|TEMP B-TREE FOR ORDER BY|SCAN muxi_sessions|Scan on muxi_sessions", plan), plan

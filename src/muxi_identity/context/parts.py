@@ -23,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    func,
     literal_column,
     or_,
     select,
@@ -32,6 +31,7 @@ from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.context.memories.search import IS_FACT, IS_SHAREABLE, matching_memories, newest_memories
 from muxi_identity.context.preferences.rows import folded_preferences
+from muxi_identity.context.sessions.rows import spoken_through
 from muxi_identity.context.working.rows import live_items
 from muxi_identity.storage.gathering import Gathering
 from muxi_identity.storage.rows import BucketRow
@@ -173,14 +173,10 @@ def _by_public_id() -> Select[Any]:
 
 
 def _session(caller: CTE, shape: Shape) -> Select[Any]:
-    theirs = and_(
-        sessions.c.formation_id == FORMATION,
-        sessions.c.user_pk == caller.c.member_pk,
-        func.coalesce(sessions.c.identifier_pk, literal_column("0"))
-        == func.coalesce(caller.c.identifier_pk, literal_column("0")),
-    )
-    found = select(sessions.c.pk, sessions.c.session_id, sessions.c.audience, sessions.c.context).select_from(
-        caller.join(sessions, theirs)
+    # Of one caller, and said so: what is joined to several is sorted, all that there is of it.
+    member, through = (select(column).scalar_subquery() for column in (caller.c.member_pk, caller.c.identifier_pk))
+    found = select(sessions.c.pk, sessions.c.session_id, sessions.c.audience, sessions.c.context).where(
+        sessions.c.formation_id == FORMATION, sessions.c.user_pk == member, spoken_through(through)
     )
     if shape.session:
         return found.where(sessions.c.session_id == SESSION)

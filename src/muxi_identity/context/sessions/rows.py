@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, case, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Row, Select, case, delete, func, insert, literal, literal_column, select, update
 from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.context.person import members_of
@@ -260,8 +260,17 @@ def _own(tx: Transaction, hit: Hit) -> ColumnElement[bool]:
     return (
         (sessions.c.formation_id == tx.formation_id)
         & (sessions.c.user_pk == hit.member_pk)
-        & (func.coalesce(sessions.c.identifier_pk, 0) == (hit.identifier_pk or 0))
+        & spoken_through(literal(hit.identifier_pk, BigInteger))
     )
+
+
+def spoken_through(identifier_pk: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition on sessions that is true of those of an identifier, of the public id's own where it is NULL.
+
+    With constants, as the indexes have them: a parameter would not be known for the same.
+    """
+    none: ColumnElement[int] = literal_column("0")
+    return func.coalesce(sessions.c.identifier_pk, none) == func.coalesce(identifier_pk, none)
 
 
 def session_is(tx: Transaction, session_pk: int) -> ColumnElement[bool]:

@@ -17,6 +17,8 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    func,
+    literal_column,
     text,
     true,
 )
@@ -53,6 +55,17 @@ sessions = owned_table(
     Index("ix_sessions_newest", "formation_id", "user_pk", "last_activity_at", "pk"),
 )
 own_key(sessions, "session_id")
+# The session that an identifier is in, for who names none: the newest of those that may be gone on with.
+Index(
+    "ix_sessions_current",
+    sessions.c.formation_id,
+    sessions.c.user_pk,
+    func.coalesce(sessions.c.identifier_pk, literal_column("0")),
+    sessions.c.audience,
+    sessions.c.continued,
+    sessions.c.last_activity_at,
+    sessions.c.pk,
+)
 
 messages = owned_table(
     "messages",
