@@ -89,7 +89,8 @@ class Trips:
         real = getattr(target, name)
 
         def counted(*arguments: Any, **named: Any) -> Any:
-            self.made.append(name)
+            if not any("notify" in getattr(each, "__qualname__", "") for each in arguments):  # a heartbeat, at any time
+                self.made.append(name)
             return real(*arguments, **named)
 
         patch.setattr(target, name, counted)
