@@ -14,6 +14,7 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.formation import Clock
 from muxi_identity.identity import cache
 from muxi_identity.identity.coherence import listener, listening, polling
+from muxi_identity.storage.postgres import _tell_if_writable
 from muxi_identity.storage.tables import metadata
 
 Dump = dict[str, list[tuple[Any, ...]]]
@@ -90,3 +91,8 @@ def rows_of(found: Dump, table: str) -> list[dict[str, Any]]:
     """Return the rows of one table of a dump as dictionaries."""
     names = [column.name for column in metadata.tables[table].columns]
     return [dict(zip(names, row, strict=True)) for row in found[table]]
+
+
+def is_heartbeat(work: object) -> bool:
+    """Tell whether what a database is to do is only a listener's heartbeat: those come when they like."""
+    return getattr(work, "func", None) is _tell_if_writable
