@@ -185,16 +185,17 @@ async def test_a_wrong_cache_is_not_asked(client: AsyncFormationClient, database
     tables = await check_invariants(database_config)
     mallory = next(row for row in tables["identifiers"] if row["spelling"] == "mallory")
     formation = await opened(client)
+    hers = (await client.get_user("mallory"))["muxi_user_id"]
     for key, bucket in ((SLACK, formation._bucket(SLACK[0])), ("usr_alice", "usr_alice")):
         formation.cache.put(
             key,
-            Hit(mallory["pk"], mallory["user_pk"], mallory["user_pk"], "usr_mallory"),
+            Hit(mallory["pk"], mallory["user_pk"], mallory["user_pk"], hers),
             formation.cache.bucket_tokens.take(bucket),
             formation.cache.member_tokens.generation,
         )
         found = await client.find_user(key)
         assert found is not None
-        assert found["muxi_user_id"] == "usr_mallory"
+        assert found["muxi_user_id"] == hers != "usr_alice"
         assert (await client.get_user_context(key))["muxi_user_id"] == "usr_alice"
     # What the load found is what the cache holds from now on.
     assert (await client.resolve_user(SLACK))["muxi_user_id"] == "usr_alice"

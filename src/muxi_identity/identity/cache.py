@@ -307,7 +307,7 @@ class IdentityCache:
     def clear(self) -> None:
         """Answer nothing any more that was looked up so far, nor what look-ups now under way will bring.
 
-        The dead entries make room when they are looked up again, or as the least recently used: to take out a million
+        The dead entries make room when they are looked up again, or as the oldest: to take out a million
         of them would hold the event loop for a quarter of a second.
         """
         self.bucket_tokens.kill_all()
