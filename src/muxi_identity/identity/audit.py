@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import iso
@@ -17,16 +17,20 @@ _KEY = "cursors"
 def list_events(tx: Transaction, limit: int, cursor: str | None) -> AuditPage:
     """Return a page of the history, what was recorded last first.
 
-    Keys are given in the order of recording, on PostgreSQL but for a few that each connection holds in store.
+    By time, and not by key alone: on PostgreSQL each connection holds some keys in store.
 
     Raises:
         InvalidRequestError: The limit is out of range or the cursor is none of ours.
     """
     check_limit(limit)
-    page = select(history).where(history.c.formation_id == tx.formation_id).order_by(history.c.pk.desc())
+    page = (
+        select(history)
+        .where(history.c.formation_id == tx.formation_id)
+        .order_by(history.c.at.desc(), history.c.pk.desc())
+    )
     if cursor is not None:
-        _, pk = read_cursor(tx.bucket.fingerprint(_KEY), _CALL, cursor)
-        page = page.where(history.c.pk < pk)
+        place = read_cursor(tx.bucket.fingerprint(_KEY), _CALL, cursor)
+        page = page.where(tuple_(history.c.at, history.c.pk) < tuple_(*place))
     rows = tx.connection.execute(page.limit(limit + 1)).all()
     more = len(rows) > limit
     return {

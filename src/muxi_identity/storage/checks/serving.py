@@ -27,10 +27,21 @@ def _body_differs(row: Row[Any]) -> bool:
 def _answer_names_others(row: Row[Any]) -> bool:
     try:
         answer = json.loads(row.answer)
-        positions = [*answer["new"], *answer["existing"], *answer["skipped"], *answer["secrets"]]
-        return not (answer["user_id"].startswith("usr_") and all(isinstance(each, int) for each in positions))
+        return not (_is_link(answer) if "user_id" in answer else _is_turn(answer))
     except (ValueError, KeyError, TypeError, AttributeError):
         return True
+
+
+def _is_link(answer: Any) -> bool:
+    positions = [*answer["new"], *answer["existing"], *answer["skipped"], *answer["secrets"]]
+    return answer["user_id"].startswith("usr_") and all(isinstance(each, int) for each in positions)
+
+
+def _is_turn(answer: Any) -> bool:
+    """Whether it is what a recorded turn keeps: ids, and the session by its key, since callers choose its id."""
+    ids, numbers = answer["memory_ids"], (answer["messages_recorded"], answer["session_pk"])
+    named = answer["muxi_user_id"].startswith("usr_") and all(isinstance(each, str) for each in ids)
+    return named and len(answer) == 4 and all(isinstance(each, int) for each in numbers)
 
 
 SERVING_RULES = (
@@ -61,8 +72,8 @@ SERVING_RULES = (
     Rule(
         "idempotency-answer",
         "SELECT formation_id, key, answer FROM muxi_idempotency",
-        "The answer kept for a repeated link cannot be read, or holds more than ids.",
-        "Delete the row: the call is done anew, and a link that is there already is not made twice.",
+        "The answer kept for a repeated call cannot be read, or holds more than ids.",
+        "Delete the row: whoever repeats the call does it anew.",
         broken=_answer_names_others,
     ),
     Rule(

@@ -192,6 +192,7 @@ history = Table(
     Column("other_identifier_pk", BigInteger),
     PrimaryKeyConstraint("formation_id", "pk", name="pk_history"),
     Index("ix_history_user", "formation_id", "user_id", "at", "pk"),
+    Index("ix_history_at", "formation_id", "at", "pk"),
 )
 # Most events name neither: they take no room in these.
 Index(
