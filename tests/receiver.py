@@ -45,13 +45,14 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """Keeps what it received. ``answers`` are the next statuses (200 after them); ``gate``, while it is not set, holds
-    every reply back."""
+    """Keeps what it received. ``answers`` are the next statuses (200 after them), and ``refusing`` the users of whom
+    it will hear nothing; ``gate``, while it is not set, holds every reply back."""
 
     def __init__(self) -> None:
         self.key = new_signing_key()
         self.received: list[Received] = []
         self.answers: list[int] = []
+        self.refusing: set[str] = set()
         self.headers: dict[str, str] = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -83,6 +84,8 @@ class Receiver:
         async with self.came:
             self.received.append(received)
             status = self.answers.pop(0) if self.answers else 200
+            if received.user_id in self.refusing:
+                status = 503
             self.came.notify_all()
         await self.gate.wait()
         return web.Response(status=status, headers=self.headers)

@@ -35,7 +35,7 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.storage.tables import credentials
-from tests.formations import Time, client_of, dump, rows_of
+from tests.formations import Time, client_of, dump, is_heartbeat, rows_of
 from tests.invariants import check_invariants
 
 EMAIL, SLACK, WEB = ("alice@example.com", "email"), ("U98765ABC", "slack"), ("user_123", "internal")
@@ -431,7 +431,7 @@ async def test_a_rotation_that_fails_midway_goes_on_where_it_is_called_again(
 
         async def failing(work: Any) -> Any:
             nonlocal calls
-            calls += 1
+            calls += not is_heartbeat(work)
             if calls == 3:
                 raise StorageUnavailableError("The disk is full.")
             return await transact(work)

@@ -258,10 +258,11 @@ async def test_nothing_overtakes_what_waits_for_its_next_attempt(
         await client.create_user("usr_a")
         await client.associate_user_identifiers([MAIL], user_id="usr_a")
         await client.create_user("usr_b")
-        receiver.answers = [503]
+        receiver.refusing = {"usr_a"}
         assert await client.deliver_events() == {"delivered": 1, "retried": 1, "given_up": 0}
         assert [each.user_id for each in receiver.received].count("usr_b") == 1
         assert (await client.deliver_events())["delivered"] == 0
+        receiver.refusing.clear()
         time.advance(8)
         assert (await client.deliver_events())["delivered"] == 2
     assert by_user(receiver.received)["usr_a"] == ["user.create", "user.create", "identifier.link"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from typing import Any
 
 import pytest
@@ -66,6 +67,12 @@ async def before(formation: AsyncFormationClient, rows: list[dict[str, Any]], se
             continue
 
 
+def _told(report: Any) -> Any:
+    """Return a report without what differs between two imports of the same: its id, and those of users it made."""
+    refusals = [{**each, "message": re.sub(r"usr_\w+", "usr_", each["message"])} for each in report["refusals"]]
+    return {**report, "import_id": "", "refusals": refusals}
+
+
 @pytest.mark.parametrize("on_conflict", ["raise", "absorb", "merge"])
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_as_a_loop(database_config: FormationConfig, seed: int, on_conflict: Any) -> None:
@@ -83,5 +90,5 @@ async def test_as_a_loop(database_config: FormationConfig, seed: int, on_conflic
         refused = await loop(plain, rows, on_conflict)
     assert [(each["line"], each["code"]) for each in report["refusals"]] == refused
     assert report["rows"] == len(rows)
-    assert {**rehearsed, "import_id": "", "dry_run": False} == {**report, "import_id": ""}
+    assert _told({**rehearsed, "dry_run": False}) == _told(report)
     assert people_of(await check_invariants(one)) == people_of(await check_invariants(other))
