@@ -47,7 +47,7 @@ generate: $(VENV)/.installed ## Write the synchronous client from the asynchrono
 	@$(VENV)/bin/python scripts/generate_sync.py
 
 clean: ## Remove the environment and everything else that can be made again
-	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A new lock gets a new environment, so that nothing stays that the lock no longer names.
