@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from urllib.parse import quote
 
 from muxi_identity.config import FormationConfig
+from muxi_identity.server.routes import GROUPS
 from tests.invariants import check_invariants
 from tests.server.places import ADMIN, CLIENT, data, problem, serve, user, with_keys
 
@@ -322,3 +324,16 @@ async def test_numbers_name_nobody(database_config: FormationConfig) -> None:
         assert "alice" not in numbers
         assert "nothing" not in numbers
         assert 'muxi_cache_lookups_total{result="miss"}' in numbers
+
+
+async def test_a_word_of_a_path_is_nobodys_identifier(database_config: FormationConfig) -> None:
+    """Each fixed address takes its own methods alone, not those of an address whose parameter it would fit."""
+    methods: dict[str, set[str]] = defaultdict(set)
+    for group in GROUPS:
+        for operation in group.operations:
+            methods[operation.path].add(operation.method)
+    async with serve(with_keys(database_config)) as (_, http):
+        for path in (each for each in methods if "{" not in each):
+            refused = await http.request("TRACE", f"/v1{path}", headers=ADMIN)
+            assert refused.status_code == 405, path
+            assert set(refused.headers["allow"].split(", ")) - {"HEAD"} == methods[path], path

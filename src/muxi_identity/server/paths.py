@@ -11,7 +11,8 @@ from muxi_identity.errors import InvalidRequestError
 
 _NOT_IDENTIFIERS = "unlink|replace|rotate"
 _NOT_CREDENTIALS = "services|rotate"
-_NOT_USERS = "resolve|explain|identifiers|tokens|merge|merges|link-codes|import"
+_NOT_USERS = "resolve|explain|identifiers|tokens|merge|merges|link-codes|import|export"
+_NOT_MEMORIES = "search"
 
 
 class Segment(Convertor[str]):
@@ -46,6 +47,12 @@ class Credential(Segment):
     regex: ClassVar[str] = rf"(?!(?:{_NOT_CREDENTIALS})$)[^/]+"
 
 
+class Memory(Segment):
+    """A memory's id, but none of the words that stand in the same place of other paths."""
+
+    regex: ClassVar[str] = rf"(?!(?:{_NOT_MEMORIES})$)[^/]+"
+
+
 def check(path: str) -> None:
     """Check a path as it came, before it is matched with any route.
 
@@ -60,5 +67,5 @@ def check(path: str) -> None:
 
 def register() -> None:
     """Make the kinds of parameter known by name, as in ``{name:segment}``."""
-    for kind in (Segment, User, Tail, Credential):
+    for kind in (Segment, User, Tail, Credential, Memory):
         register_url_convertor(kind.__name__.lower(), kind())

@@ -181,7 +181,7 @@ async def search_memories(call: Calling, body: MemoryQuery) -> MemoryList:
 
 @routes.add(
     "GET",
-    "/memories/{memory_id:segment}",
+    "/memories/{memory_id:memory}",
     access=Access.USER,
     data=Memory,
     user=True,
@@ -195,7 +195,7 @@ async def get_memory(call: Calling, memory_id: MemoryInPath, user_id: UserInQuer
 
 @routes.add(
     "PATCH",
-    "/memories/{memory_id:segment}",
+    "/memories/{memory_id:memory}",
     access=Access.USER,
     data=Memory,
     user=True,
@@ -213,7 +213,7 @@ async def update_memory(
 
 @routes.add(
     "DELETE",
-    "/memories/{memory_id:segment}",
+    "/memories/{memory_id:memory}",
     access=Access.USER,
     data=DeletedMemory,
     user=True,
