@@ -144,6 +144,7 @@ def _serve(pipe: Connection, mapping: dict[str, Any], key: str, share: Share, pl
         asyncio.run(serve())
     except BaseException:  # noqa: BLE001 (the test shows it)
         pipe.send(traceback.format_exc())
+    pipe.poll(PATIENCE)  # until it is stopped: one that is gone could not be paused, and its id would be another's
 
 
 async def _inflict(hunt: Hunt, crew: Crew, proxies: list[Proxy]) -> dict[str, int]:
