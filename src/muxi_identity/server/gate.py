@@ -9,6 +9,7 @@ from time import perf_counter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from muxi_identity.errors import ServerUnavailableError
 from muxi_identity.server.call import Call
 from muxi_identity.server.cors import allow_origin, preflight
 from muxi_identity.server.logs import Line, access_log
@@ -60,19 +61,7 @@ class Gate:
         site, path = self._sites.locate(raw)
         call = Call(site or self._sites.first, scope["method"], path, headers)
         origin = headers.get(b"origin")
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                call.status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", call.request_id.encode()),
-                    *allow_origin(call.site.config.server.cors_origins, origin),
-                ]
-                if self._stopping.is_set():
-                    message["headers"].append(_CLOSE)
-            await send(message)
-
+        answer = self._answering(call, origin, send)
         try:
             if site is None:
                 unknown = Problem(404, "FORMATION_NOT_FOUND", "This server has no formation of that id.")
@@ -87,6 +76,10 @@ class Gate:
                 check(path)
                 inner = {**scope, "path": path, "raw_path": path.encode("latin-1"), SCOPE: call}
                 await self._app(inner, receive, answer)
+        except asyncio.CancelledError:
+            if not call.status:
+                await _cut(call)(scope, receive, answer)
+            raise
         except Exception as error:  # noqa: BLE001 (the outermost handler)
             problem = problem_from(error, call)
             if not call.status:
@@ -114,8 +107,29 @@ class Gate:
             head += allow_origin(call.site.config.server.cors_origins, None)
             await send({"type": "http.response.start", "status": status, "headers": head})
             await send({"type": "http.response.body", "body": body})
+        except asyncio.CancelledError:
+            if not call.status:
+                await _cut(call)(scope, receive, self._answering(call, None, send))
+            raise
         finally:
             self._record(call)
+
+    def _answering(self, call: Call, origin: bytes | None, send: Send) -> Send:
+        """Return how an answer is sent: with the headers that each has, and its status noted."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", call.request_id.encode()),
+                    *allow_origin(call.site.config.server.cors_origins, origin),
+                ]
+                if self._stopping.is_set():
+                    message["headers"].append(_CLOSE)
+            await send(message)
+
+        return answer
 
     def _record(self, call: Call) -> None:
         seconds = perf_counter() - call.begun
@@ -133,3 +147,15 @@ class Gate:
                 call.shown_user,
             )
         )
+
+
+def _cut(call: Call) -> Response:
+    """Return the answer to a call that is cancelled since the server has no more time to stop.
+
+    The server below would answer 500, which nobody can tell from a mistake, and nobody sends again.
+    """
+    error = ServerUnavailableError(
+        "The server stopped before it had answered, and may have done it all the same. Call again; send a write under "
+        "the same idempotency key."
+    )
+    return refuse(call, problem_from(error, call))

@@ -17,6 +17,7 @@ from muxi_identity.errors import (
     OutcomeUnknownError,
     RateLimitedError,
     RequestInProgressError,
+    ServerUnavailableError,
     StorageUnavailableError,
     TooLargeError,
     UnauthorizedError,
@@ -90,7 +91,7 @@ class Operation:
         common: list[type[MuxiError]] = []
         if self.access is not Access.PUBLIC:
             common += [UnauthorizedError, ForbiddenError, InvalidRequestError, RateLimitedError]
-            common += [StorageUnavailableError, TooLargeError]
+            common += [StorageUnavailableError, ServerUnavailableError, TooLargeError]
         if self.repetition is not None:
             common.append(RequestInProgressError)
         if self.repetition == "once":
