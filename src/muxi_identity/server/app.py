@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import mmap
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from muxi_identity.errors import MuxiError
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.server.call import Call
 from muxi_identity.server.gate import Gate
-from muxi_identity.server.keys import Role
 from muxi_identity.server.logs import access_log
 from muxi_identity.server.openapi import complete
 from muxi_identity.server.operations import SCOPE, Operation
@@ -32,9 +32,7 @@ from muxi_identity.server.problems import internal
 from muxi_identity.server.routes import GROUPS
 from muxi_identity.server.routes.resolve import resolve_directly
 from muxi_identity.server.serving import install, problem_from, refuse
-from muxi_identity.server.sites import PREFIX, Sites
-
-MadeKeys = Mapping[str, Mapping[Role, str]]
+from muxi_identity.server.sites import PREFIX, MadeKeys, Sites
 
 _ABOUT = """
 One person, many identifiers, one memory. Every call that names a user takes any of their identifiers.
@@ -47,8 +45,7 @@ Errors have a stable `code`, a `message` that says what to do, and `details` for
 class Served:
     """An ASGI application that serves formations; what :func:`create_app` returns.
 
-    ``stopping`` is set when the server is told to stop: streams that have no end of their own end then, and ``/ready``
-    says so.
+    ``stopping`` is set when the server takes nothing new any more: streams that have no end of their own end then.
     """
 
     def __init__(self, sites: Sites, on_keys: Callable[[MadeKeys], None] | None, run_tasks: bool) -> None:
@@ -56,6 +53,8 @@ class Served:
         self.stopping = asyncio.Event()
         self.failure: MuxiError | None = None
         """Why it could not start."""
+        # Shared with every fork, as the one that is told to stop answers nobody, and those who answer are not told yet.
+        self._announced = mmap.mmap(-1, 1)
         self._on_keys = on_keys
         self._run_tasks = run_tasks
         self.api = _make_api(self)
@@ -66,6 +65,15 @@ class Served:
     def operations(self) -> list[Operation]:
         """Every route that it has."""
         return [operation for group in GROUPS for operation in group.operations]
+
+    def announce_stop(self) -> None:
+        """Let ``/ready`` say that the server is about to stop, here and in all forks; all else goes on."""
+        self._announced[0] = 1
+
+    @property
+    def is_about_to_stop(self) -> bool:
+        """Whether nothing new should be sent here."""
+        return self.stopping.is_set() or self._announced[0] == 1
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the application's lifetime."""
@@ -81,16 +89,14 @@ class Served:
         A server does this by the lifespan protocol; this is for whoever calls the application without one.
 
         Raises:
-            ConfigurationError: A formation cannot be opened as configured.
+            ConfigurationError: A formation cannot be opened as configured, or has no keys.
             StorageUnavailableError: A database cannot be reached.
         """
-        made = await self.sites.open()
+        await self.sites.open(self._on_keys)
         try:
             if self._run_tasks:
                 for site in self.sites:
                     site.start_workers()
-            if made and self._on_keys is not None:
-                self._on_keys(made)
             yield
         finally:
             self.stopping.set()
@@ -123,7 +129,8 @@ def create_app(
     """Return an ASGI application that serves ``formations``, the first of them under ``/v1`` as well.
 
     They are opened when the server starts. Formations in the same database share its connections. ``on_keys`` is told
-    in clear, once, the keys that were made for formations that had none; nobody can show them later. With
+    in clear, once, the keys that were made for formations that had none; nobody can show them later. Without it none
+    are made, and a formation without keys is not served. With
     ``run_tasks``, scheduled tasks run and webhooks are called in this process, along with whatever other does so.
     ``numbers`` is a folder of this server's own, where its workers write their numbers down, so that each of them can
     tell those of all.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from muxi_identity.errors import ConfigurationError
 from muxi_identity.formation import Formation
 from muxi_identity.server_config import ServerConfig, hash_key
 from muxi_identity.storage.tables import api_keys
@@ -46,28 +47,41 @@ class KeyRing:
         return given if found else None
 
 
-async def ring_of(formation: Formation, config: ServerConfig) -> tuple[KeyRing, dict[Role, str]]:
+async def ring_of(formation: Formation, config: ServerConfig, *, make: bool) -> tuple[KeyRing, dict[Role, str]]:
     """Return a formation's keys, and in clear those that were made just now because it had none.
 
     What is made is kept as a digest in the database: this is the one time that it can be shown, and it is good for
-    every process and after every restart. Of processes that start at once, one makes it.
+    every process and after every restart. Of processes that start at once, one makes it. Without ``make`` nothing is
+    made, since nobody would be shown it.
+
+    Raises:
+        ConfigurationError: A key is missing and may not be made.
     """
     configured = {Role.ADMIN: config.admin_keys, Role.CLIENT: config.client_keys}
     missing = [role for role, digests in configured.items() if not digests]
     made: dict[Role, str] = {}
     if missing:
-        drafts = {role: new_key(role) for role in missing}
+        drafts = {role: new_key(role) for role in missing} if make else {}
 
         def keep(connection: Connection) -> dict[str, bytes]:
             return _keep(connection, formation, drafts)
 
         kept = await formation.database.transact(keep)
         for role in missing:
-            digest = kept[role.value]
+            digest = kept.get(role.value)
+            if digest is None:
+                raise _no_key(role)
             configured[role] = (digest,)
-            if hmac.compare_digest(digest, hash_key(drafts[role])):
+            if make and hmac.compare_digest(digest, hash_key(drafts[role])):
                 made[role] = drafts[role]
     return KeyRing(configured[Role.ADMIN], configured[Role.CLIENT]), made
+
+
+def _no_key(role: Role) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no {role.value} key, and one that the server made would be shown to nobody. `muxi keys new "
+        f"{role.value}` makes one for server.api_keys.{role.value}_key; `muxi serve --print-keys` prints what it makes."
+    )
 
 
 async def forget_made_keys(formation: Formation) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
@@ -12,7 +13,7 @@ from muxi_identity.client.operations import Given
 from muxi_identity.client.served import ServedFormation
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.responder import Responder
-from muxi_identity.errors import ConfigurationError
+from muxi_identity.errors import ConfigurationError, MuxiError
 from muxi_identity.formation import Formation
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
 from muxi_identity.models import ResolvedUser, TaskRun
@@ -23,6 +24,8 @@ from muxi_identity.server.metrics import Metrics
 from muxi_identity.server.tokens import Tokens
 from muxi_identity.storage.sharing import SharedDatabases
 
+MadeKeys = Mapping[str, Mapping[Role, str]]
+"""Keys in clear, by formation."""
 PREFIX = "/v1"
 _NAMED = re.compile(r"/(?:api|draft)/([^/]+)(/v1(?:/.*)?)")
 _OF_THE_FIRST = frozenset({"/health", "/ready", "/metrics"})
@@ -54,19 +57,27 @@ class Site:
         self._clients = {role.value: self._served.acting_as(role.value) for role in Role}
         self._workers: list[asyncio.Task[None]] = []
 
-    async def open(self) -> dict[Role, str]:
-        """Open the formation. Return in clear the keys that were made for it now: nobody can show them again.
+    async def open(self) -> None:
+        """Open the formation, but for its keys.
 
         Raises:
             ConfigurationError: It cannot be opened as configured.
             StorageUnavailableError: The database cannot be reached.
         """
         self.formation = await self._served.open()
-        self.keys, made = await ring_of(self.formation, self.config.server)
         self.tokens = Tokens(self.formation)
         self.once = Once(self.formation)
         self.metrics = Metrics(self.formation, self._numbers)
         self._workers.append(asyncio.create_task(self.metrics.write()))
+
+    async def take_keys(self, *, make: bool) -> dict[Role, str]:
+        """Learn its keys. Return in clear those that were made for it now: nobody can show them again.
+
+        Raises:
+            ConfigurationError: It has none, and may ``make`` none.
+            StorageUnavailableError: The database cannot be reached.
+        """
+        self.keys, made = await ring_of(self.formation, self.config.server, make=make)
         return made
 
     def start_workers(self) -> None:
@@ -123,21 +134,28 @@ class Sites:
     def __iter__(self) -> Iterator[Site]:
         return iter(self._by_id.values())
 
-    async def open(self) -> dict[str, dict[Role, str]]:
-        """Open all of them, or none. Return the keys that were made, by formation.
+    async def open(self, on_keys: Callable[[MadeKeys], None] | None) -> None:
+        """Open all of them, or none. ``on_keys`` is told which keys were made; where nobody is told, none are.
 
         Raises:
-            ConfigurationError: One cannot be opened as configured.
-            StorageUnavailableError: A database cannot be reached.
+            ConfigurationError: One cannot be opened as configured, or has no key; its id stands before the message.
+            StorageUnavailableError: A database cannot be reached; as above.
         """
         made = {}
         try:
-            for site in self._by_id.values():
-                made[site.config.id] = await site.open()
+            for site in self:
+                with _named(site):
+                    await site.open()
+            for site in self:  # when nothing else can fail: what is made is kept, and can be shown this once
+                with _named(site):
+                    if keys := await site.take_keys(make=on_keys is not None):
+                        made[site.config.id] = keys
         except BaseException:
             await self.close()
             raise
-        return {formation_id: keys for formation_id, keys in made.items() if keys}
+        finally:
+            if made and on_keys is not None:
+                on_keys(made)
 
     async def close(self) -> None:
         """Close the formations and then their databases."""
@@ -159,3 +177,12 @@ class Sites:
         if path in _OF_THE_FIRST:
             return self.first, PREFIX + path
         return self.first, path
+
+
+@contextlib.contextmanager
+def _named(site: Site) -> Iterator[None]:
+    """Say of an error which formation it is about: the others may be well."""
+    try:
+        yield
+    except MuxiError as error:
+        raise type(error)(f"{site.config.id}: {error.message}", **error.details) from error
