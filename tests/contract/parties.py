@@ -24,7 +24,7 @@ from muxi_identity import (
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.offline import OfflineResponder
 from muxi_identity.server.app import create_app
-from muxi_identity.server.running import FormationServer, bind
+from muxi_identity.server.running import FormationServer, Settings, bind
 from tests.contract.engine import EngineCalls
 from tests.server.places import ADMIN_KEY, CLIENT_KEY, with_keys
 
@@ -108,11 +108,13 @@ def type_name(error: BaseException) -> str:
 class Served:
     """Formations behind a real server on the loopback address, on a thread of its own."""
 
-    def __init__(self, *configs: FormationConfig, port: int = 0, **options: Any) -> None:
+    def __init__(
+        self, *configs: FormationConfig, port: int = 0, settings: Settings | None = None, **options: Any
+    ) -> None:
         self.app = create_app([with_keys(config) for config in configs], run_tasks=False, **options)
         self._socket = bind("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.server = FormationServer(self.app, host="127.0.0.1", port=0)
+        self.server = FormationServer(self.app, settings or Settings())
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:

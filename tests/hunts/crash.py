@@ -58,7 +58,7 @@ class Crashes:
             if patient:
                 await asyncio.sleep(31)  # for as long as a dead worker's claim holds
                 await asyncio.gather(*(client.ask_again() for client in self._clients))
-            self._server.process.kill()
+            self._server.kill()
         finally:
             for task in working:
                 task.cancel()
@@ -76,7 +76,7 @@ class Crashes:
     async def _kill(self, victim: str) -> None:
         if victim == SERVER:
             self._place.up.clear()
-            self._server.process.kill()
+            self._server.kill()
             await asyncio.to_thread(self._stack.close)
             await check_invariants(self._config)
             await self._start()

@@ -67,5 +67,6 @@ async def test_a_server_holds_what_it_held(
         sections["memory"] = {"persistent": persistent}
     file = write_formation(tmp_path, **sections)
     with running(file, env={"MUXI_SECRET_KEY": key}, options=("--log-level", "INFO")) as server:
-        served = Served(server.url, server.process.pid, FormationConfig.load(file))
-        judge(await soak(served.flood, served.round, served.count, server.process.pid, warm=WARM, seconds=SECONDS))
+        (worker,) = server.workers()
+        served = Served(server.url, worker, FormationConfig.load(file))
+        judge(await soak(served.flood, served.round, served.count, worker, warm=WARM, seconds=SECONDS))

@@ -81,7 +81,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 @dataclass
 class ServerProcess:
-    """A running ``muxi serve``."""
+    """A running ``muxi serve``: the process that watches the workers, and what they all write."""
 
     process: subprocess.Popen[str]
     url: str
@@ -103,9 +103,27 @@ class ServerProcess:
         self.process.send_signal(number)
         return self.process.wait(START_SECONDS)
 
+    def kill(self) -> None:
+        """Kill all of its processes at once, as a machine does that goes down."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGSTOP)  # so that nobody is replaced meanwhile
+            for pid in (*self.workers(), self.process.pid):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def workers(self) -> list[int]:
+        """Return the processes that answer."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def keys(self) -> dict[str, str]:
+        """Return the two keys that it has made and printed."""
+        assert self.process.stdout is not None
+        return dict(self.process.stdout.readline().split()[1:] for _ in range(2))
+
     def log(self) -> list[dict[str, Any]]:
-        """Return what it has logged."""
-        return [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+        """Return what it has logged; every line is JSON."""
+        return [json.loads(line) for line in list(self.lines)]
 
 
 def write_served(config: FormationConfig, folder: Path, **server: Any) -> tuple[Path, dict[str, str]]:
@@ -143,7 +161,7 @@ def running(
     process = subprocess.Popen(
         [sys.executable, *program, "serve", *map(str, files), "--port", "0", *options],
         stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
         text=True,
         env={**os.environ, **(env or {})},
@@ -174,11 +192,11 @@ def running(
         yield server
     finally:
         if process.poll() is None:
-            process.kill()
-        process.wait()
+            server.kill()
         reader.join()
-        assert process.stderr is not None
-        process.stderr.close()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 def new_id() -> str:

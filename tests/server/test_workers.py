@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,9 +18,10 @@ import pytest
 import yaml
 
 from muxi_identity.config import FormationConfig
-from muxi_identity.server import supervisor
+from muxi_identity.server import create_app, supervisor
+from muxi_identity.server.running import Settings, bind
 from muxi_identity.server.supervisor import _Place, _Worker
-from tests.server.places import ADMIN, CLIENT, CLIENT_KEY, data, running, user, write_formation, write_served
+from tests.server.places import ADMIN, CLIENT, CLIENT_KEY, data, problem, running, user, write_formation, write_served
 
 TWO = ("--workers", "2")
 SERVES = r"worker (\d+) serves"
@@ -67,7 +69,7 @@ def test_a_worker_that_dies_is_replaced(database_config: FormationConfig, tmp_pa
     file, secrets = write_served(database_config, tmp_path)
     with running(file, env=secrets, options=TWO) as server:
         first = [int(pid) for pid in server.wait_for(SERVES, 2)]
-        assert any(f"2 workers answer, under process {server.process.pid}" in line for line in server.lines)
+        assert sorted(first) == sorted(server.workers())
         assert data(resolve(server.url))["created"] is True
         os.kill(first[0], signal.SIGKILL)
         *_, third = map(int, server.wait_for(SERVES, 3))
@@ -156,16 +158,17 @@ def test_workers_end_with_their_supervisor(tmp_path: Path) -> None:
 def test_keys_are_made_once_for_all_workers(tmp_path: Path) -> None:
     file = tmp_path / "formation.yaml"
     file.write_text("id: fresh\nmemory: {persistent: {connection_string: fresh.db}}\n")
-    with running(file, options=TWO) as server:
+    with running(file, options=(*TWO, "--print-keys")) as server:
         server.wait_for(SERVES, 2)
-        shown = dict(line.split()[1:3] for line in server.lines if line.startswith("fresh ") and "_key" in line)
+        shown = server.keys()
         assert sorted(shown) == ["admin_key", "client_key"]
-        assert sum("_key " in line for line in server.lines) == 2
         for _ in range(10):
             assert resolve(server.url, {"X-Muxi-Client-Key": shown["client_key"]}).status_code == 200
         listed = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
         assert not any(key in listed for key in shown.values())
         assert server.stop() == 0
+        assert server.process.stdout is not None
+        assert server.process.stdout.read() == ""
 
 
 def test_a_limit_counts_over_all_workers(tmp_path: Path) -> None:
@@ -190,6 +193,65 @@ def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
         server.wait_for(SERVES, 3)
         assert resolve(server.url).status_code == 200
         assert server.stop() == 0
+
+
+_PATIENT = """
+import asyncio, sys
+from muxi_identity.conversation.offline import OfflineResponder
+from muxi_identity.cli import main
+
+respond = OfflineResponder.respond
+
+async def wait(self, turn):
+    if turn.message == "wait":
+        print("it waits", file=sys.stderr, flush=True)
+        await asyncio.Event().wait()
+    return await respond(self, turn)
+
+OfflineResponder.respond = wait
+main()
+"""
+
+
+def test_a_stop_is_announced_and_then_refuses_at_once(tmp_path: Path) -> None:
+    options = (*TWO, "--drain", "600", "--grace", "600")
+    with (
+        running(write_formation(tmp_path), options=options, program=("-c", _PATIENT)) as server,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        server.wait_for(SERVES, 2)
+        hello = {"message": "wait"}
+        waiting = clients.submit(httpx.post, f"{server.url}/v1/chat", json=hello, headers=user("a"), timeout=600)
+        server.wait_for("(it waits)")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for(r"told to stop; (for 600 seconds)")
+        for _ in range(10):  # of whichever worker
+            problem(httpx.get(f"{server.url}/ready"), 503, "SERVER_UNAVAILABLE")
+            assert resolve(server.url).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(httpx.TransportError):
+            while resolve(server.url).status_code == 200:
+                pass
+        with pytest.raises(httpx.ConnectError):  # not taken and then left alone, though somebody waits to the end
+            resolve(server.url)
+        assert not waiting.done()
+        assert server.stop(signal.SIGINT) == 0
+        assert isinstance(waiting.exception(), httpx.TransportError)
+
+
+def test_a_terminal_that_is_gone_asks_for_no_restart(tmp_path: Path) -> None:
+    app = create_app(FormationConfig.load(write_formation(tmp_path)))
+    with bind("127.0.0.1", 0) as listener:
+        watching = supervisor.Supervisor(app, listener, Settings(), workers=1, reload=lambda: app)
+        ours, theirs = os.openpty()
+        try:
+            watching._terminals = [theirs]
+            assert not watching._hung_up()
+            os.close(ours)
+            assert watching._hung_up()
+        finally:
+            os.close(theirs)
+            watching._close()
 
 
 def test_a_worker_that_keeps_dying_is_replaced_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:

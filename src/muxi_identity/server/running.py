@@ -1,4 +1,4 @@
-"""Running the application: one process, ended by a signal after it has finished what it began."""
+"""Running the application in one process, ended by a signal after it has finished what it began."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
@@ -17,19 +18,28 @@ GRACE_SECONDS = 30
 _LINGER_SECONDS = 0.2
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a process serves: where, and how many seconds (``grace``) it has for its last requests."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    grace: int = GRACE_SECONDS
+
+
 class FormationServer(uvicorn.Server):
     """A server that tells its application before it waits for the last requests."""
 
-    def __init__(self, app: Served, *, host: str, port: int, grace: int = GRACE_SECONDS) -> None:
+    def __init__(self, app: Served, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                host=host,
-                port=port,
+                host=settings.host,
+                port=settings.port,
                 access_log=False,  # it names paths, which name people; the application writes its own
                 log_config=None,
                 server_header=False,
-                timeout_graceful_shutdown=grace,
+                timeout_graceful_shutdown=settings.grace,
                 ws="none",
                 lifespan="on",
             )

@@ -1,4 +1,4 @@
-"""Several workers behind one port: started, watched, replaced when they die, and ended together.
+"""Workers behind one port: started, watched, replaced when they die, and ended together.
 
 The supervisor answers no request and touches no database. Its workers are its forks: they take over the listening
 socket and the application, which is made and not yet open, so that no key is written anywhere or shown in a list of
@@ -20,7 +20,7 @@ from types import FrameType
 
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.server.app import Served
-from muxi_identity.server.running import GRACE_SECONDS
+from muxi_identity.server.running import Settings
 from muxi_identity.server.worker import STARTED, leave, work
 
 logger = logging.getLogger("muxi_identity.server")
@@ -67,28 +67,32 @@ class Supervisor:
     """Keeps ``workers`` processes serving at ``listener`` until SIGTERM or SIGINT.
 
     ``app`` is opened by each worker for itself. SIGHUP calls ``reload``, which returns another or raises
-    ConfigurationError, and replaces one worker after the other, each only when its successor has started. ``grace`` is
-    how many seconds a worker has to answer what it has begun.
+    ConfigurationError, and replaces one worker after the other, each only when its successor has started; where it
+    comes because the terminal is gone, it ends them. For ``drain`` seconds before the end everything is answered, and
+    ``/ready`` says that the end is near; told to stop again, it waits no longer.
     """
 
     def __init__(
         self,
         app: Served,
         listener: socket.socket,
+        settings: Settings,
         *,
-        host: str,
         workers: int,
-        grace: int = GRACE_SECONDS,
+        drain: int = 0,
         reload: Callable[[], Served],
     ) -> None:
         self._app = app
         self._before: Served | None = None
         self._listener = listener
-        self._host = host
-        self._grace = grace
+        self._settings = settings
+        self._drain = drain
         self._reload = reload
+        self._terminals = [number for number in range(3) if os.isatty(number)]
         self._places = [_Place() for _ in range(workers)]
         self._leaving: list[_Worker] = []
+        self._stop_at: float | None = None
+        """When the end begins, once it is near."""
         self._stopping = False
         self._next_look = 0.0
         self._alive_read, self._alive_write = os.pipe()
@@ -109,6 +113,8 @@ class Supervisor:
                 self._listen()
                 self._bury()
                 self._judge()
+                if self._stop_at is not None and not self._stopping and monotonic() >= self._stop_at:
+                    self._end()
         finally:
             for worker in self._all():
                 os.kill(worker.pid, signal.SIGKILL)
@@ -158,7 +164,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in _HEARD:
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's: from a terminal, everybody gets it
+            for number in (signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)  # the supervisor's: from a terminal, everybody gets it
             signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
             os.close(read)
             os.close(self._alive_write)
@@ -168,16 +175,7 @@ class Supervisor:
             self._wake_read.close()
             self._wake_write.close()
             os.set_blocking(write, False)
-            port = self._listener.getsockname()[1]
-            code = work(
-                self._app,
-                self._listener,
-                told=write,
-                supervisor=self._alive_read,
-                host=self._host,
-                port=port,
-                grace=self._grace,
-            )
+            code = work(self._app, self._listener, self._settings, told=write, supervisor=self._alive_read)
             if self._app.failure is not None:
                 logger.error("worker %d cannot start: %s", os.getpid(), self._app.failure.message)
         except BaseException:
@@ -196,25 +194,47 @@ class Supervisor:
                 self._hear(key.fd)
 
     def _obey(self, number: int) -> None:
-        if number in _STOPPING:
+        if number in _STOPPING or (number == signal.SIGHUP and self._hung_up()):
             if self._stopping and number == signal.SIGINT:  # asked for twice: now
                 for worker in self._all():
                     worker.kill_at = 0.0
+            elif self._drain and self._stop_at is None:
+                self._announce()
             elif not self._stopping:
-                logger.info("told to stop; the workers answer what they have begun")
-                self._stopping = True
-                for worker in self._all():
-                    self._stop(worker)
-        elif number == signal.SIGHUP and not self._stopping:
-            try:
-                app = self._reload()
-            except ConfigurationError as error:
-                logger.error("told to restart, and goes on as it was: %s", error.message)
-                return
-            logger.info("told to restart: the workers are replaced, one after the other")
-            self._before, self._app = self._before or self._app, app
-            for place in self._places:
-                place.due = True
+                self._end()
+        elif number == signal.SIGHUP and self._stop_at is None:
+            self._restart()
+
+    def _hung_up(self) -> bool:
+        """Tell whether a terminal that was there is gone, and SIGHUP comes from that: nobody asks for a restart."""
+        return not all(os.isatty(number) for number in self._terminals)
+
+    def _announce(self) -> None:
+        logger.info("told to stop; for %d seconds more everything is answered, and /ready says so", self._drain)
+        self._stop_at = monotonic() + self._drain
+        for app in {self._app, *(worker.app for worker in self._all())}:
+            if app is not None:
+                app.announce_stop()
+
+    def _end(self) -> None:
+        logger.info("told to stop; the workers answer what they have begun")
+        self._stopping = True
+        self._stop_at = self._stop_at or monotonic()
+        # As the workers do with theirs. As long as one is open, the kernel takes connections that nobody will answer.
+        self._listener.close()
+        for worker in self._all():
+            self._stop(worker)
+
+    def _restart(self) -> None:
+        try:
+            app = self._reload()
+        except ConfigurationError as error:
+            logger.error("told to restart, and goes on as it was: %s", error.message)
+            return
+        logger.info("told to restart: the workers are replaced, one after the other")
+        self._before, self._app = self._before or self._app, app
+        for place in self._places:
+            place.due = True
 
     def _hear(self, told: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -240,7 +260,7 @@ class Supervisor:
                 place.worker, place.successor, place.due = successor, None, successor.app is not self._app
 
     def _stop(self, worker: _Worker) -> None:
-        worker.kill_at = monotonic() + self._grace + _LATE_SECONDS
+        worker.kill_at = monotonic() + self._settings.grace + _LATE_SECONDS
         os.kill(worker.pid, signal.SIGTERM)
 
     # Watching

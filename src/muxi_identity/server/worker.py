@@ -1,16 +1,18 @@
-"""One of several workers: a server that tells its supervisor how it does, and ends when there is none any more."""
+"""A worker: a server that tells its supervisor how it does, and ends when there is none any more."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import signal
 import socket
+from types import FrameType
 from typing import NoReturn
 
 from muxi_identity.server.app import Served
 from muxi_identity.server.logs import access_log
-from muxi_identity.server.running import FormationServer, run
+from muxi_identity.server.running import FormationServer, Settings, run
 
 STARTED, ALIVE = b"s", b"."
 BEAT_SECONDS = 1.0
@@ -20,8 +22,8 @@ class WorkerServer(FormationServer):
     """``told`` is where it writes that it has started, and then that its event loop turns; ``supervisor`` a pipe that
     closes when the supervisor dies."""
 
-    def __init__(self, app: Served, *, told: int, supervisor: int, host: str, port: int, grace: int) -> None:
-        super().__init__(app, host=host, port=port, grace=grace)
+    def __init__(self, app: Served, settings: Settings, *, told: int, supervisor: int) -> None:
+        super().__init__(app, settings)
         self._told = told
         self._supervisor = supervisor
         self._beating: asyncio.Task[None] | None = None
@@ -33,6 +35,11 @@ class WorkerServer(FormationServer):
         loop.add_reader(self._supervisor, self._orphaned)
         self._tell(STARTED)
         self._beating = loop.create_task(self._beat())
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Obey the supervisor alone: a terminal's Ctrl-C goes to everybody, and it may want to wait before it stops."""
+        if sig != signal.SIGINT:
+            super().handle_exit(sig, frame)
 
     def _orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(self._supervisor)
@@ -48,9 +55,9 @@ class WorkerServer(FormationServer):
             os.write(self._told, word)
 
 
-def work(app: Served, listener: socket.socket, *, told: int, supervisor: int, host: str, port: int, grace: int) -> int:
+def work(app: Served, listener: socket.socket, settings: Settings, *, told: int, supervisor: int) -> int:
     """Serve in this process until told to stop, and return its exit code."""
-    server = WorkerServer(app, told=told, supervisor=supervisor, host=host, port=port, grace=grace)
+    server = WorkerServer(app, settings, told=told, supervisor=supervisor)
     run(server, [listener])
     return 0 if app.failure is None and server.started else 1
 

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from fastapi import Request, Response
 
 from muxi_identity.config import FormationConfig
-from muxi_identity.errors import ClientClosedError, StorageUnavailableError
+from muxi_identity.errors import ServerUnavailableError, StorageUnavailableError
 from muxi_identity.identity.listing import EVERYBODY
 from muxi_identity.server.call import Access
 from muxi_identity.server.metrics import CONTENT_TYPE
@@ -71,15 +71,15 @@ async def health(call: Calling) -> Response:
     access=Access.PUBLIC,
     data=None,
     media="application/json",
-    raises=(StorageUnavailableError, ClientClosedError),
+    raises=(StorageUnavailableError, ServerUnavailableError),
 )
 async def ready(call: Calling, request: Request) -> Response:
     """Tell whether requests should be sent here: the database answers, and the server is not about to stop.
 
     Also at `/ready`.
     """
-    if request.app.state.served.stopping.is_set():
-        raise ClientClosedError("The server is about to stop; ask another one.")
+    if request.app.state.served.is_about_to_stop:
+        raise ServerUnavailableError("The server is about to stop; ask another one.")
     await call.site.formation.list_users(EVERYBODY, 1, None)
     return _json({"status": "ready", "database": "available"})
 
