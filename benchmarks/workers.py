@@ -88,8 +88,7 @@ def _server(workers: int) -> Iterator[tuple[int, list[int]]]:
         with log.open("wb") as written:
             process = subprocess.Popen([*command, "--workers", str(workers)], stderr=written)  # noqa: S603
         try:
-            serving = "Application startup complete"
-            while (text := log.read_text()).count(serving) < workers:
+            while (text := log.read_text()).count(" serves") < workers:
                 if process.poll() is not None:
                     raise RuntimeError(text)
                 os.sched_yield()

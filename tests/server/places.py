@@ -187,7 +187,7 @@ def running(
             assert line is not None, f"the server ended: {lines}"
             found = re.search(r"http://127\.0\.0\.1:\d+", line)
             server.url = server.url or (found[0] if found else "")
-            if "Application startup complete" in line:
+            if re.search(r"worker \d+ serves", line):
                 break
         yield server
     finally:

@@ -18,8 +18,9 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.server import create_app
 from muxi_identity.server.app import Served
+from muxi_identity.server.connections import MAX_CONNECTIONS
 from muxi_identity.server.logs import set_up
-from muxi_identity.server.running import GRACE_SECONDS, Settings, bind
+from muxi_identity.server.running import GRACE_SECONDS, Settings, allow_connections, bind
 from muxi_identity.server.sites import MadeKeys
 from muxi_identity.server.supervisor import MAX_WORKERS, Supervisor
 
@@ -71,6 +72,9 @@ def serve(
     workers: Annotated[
         int, typer.Option(help="How many processes answer; SIGHUP replaces them one by one.", min=1, max=MAX_WORKERS)
     ] = 1,
+    connections: Annotated[
+        int, typer.Option(help="How many connections a worker has open at a time.", min=1)
+    ] = MAX_CONNECTIONS,
     print_keys: Annotated[
         bool,
         typer.Option("--print-keys", help="Print keys that the server makes even where standard output is a file."),
@@ -83,13 +87,14 @@ def serve(
         set_up(level=log_level.value, plain=plain)
         # Elsewhere they would be written down, in a journal or a file that outlives them.
         on_keys = _show_keys if print_keys or sys.stdout.isatty() else None
+        allow_connections(connections)
         try:
             listener = bind(host, port)
         except OSError as error:
             raise ConfigurationError(
                 f"{host}:{port} cannot be listened at ({error.strerror}); choose another with --host or --port."
             ) from None
-        settings = Settings(host=host, port=listener.getsockname()[1], grace=grace)
+        settings = Settings(host=host, port=listener.getsockname()[1], grace=grace, connections=connections)
         with listener, _folder() as numbers:
 
             def make(configs: Sequence[FormationConfig]) -> Served:

@@ -82,6 +82,10 @@ class Served:
         else:
             await self._gate(scope, receive, send)
 
+    async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on a connection that is one too many."""
+        await self._gate.turn_away(scope, receive, send)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the formations, and close them when the last request was answered.

@@ -17,13 +17,15 @@ from muxi_identity.server.operations import SCOPE
 from muxi_identity.server.paths import check
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.serving import JSON, problem_from, refuse
-from muxi_identity.server.sites import Sites
+from muxi_identity.server.sites import PREFIX, Sites
 
 Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
 """Answers a call with the body of a good answer, or with another whole one."""
 _NO_ROUTE = "-"
 _JSON_HEADER = (b"content-type", JSON.encode())
 _CLOSE = (b"connection", b"close")
+_ALWAYS = frozenset({PREFIX + "/health", PREFIX + "/ready"})
+"""What is answered though there are too many connections: a server that is busy is neither dead nor broken."""
 
 
 class Gate:
@@ -56,10 +58,8 @@ class Gate:
             if known is not None:
                 await self._answer_directly(*known, headers, scope, receive, send)
                 return
-        # Undecoded: a slash within an identifier must not become one between two segments.
-        raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0].decode("latin-1")
-        site, path = self._sites.locate(raw)
-        call = Call(site or self._sites.first, scope["method"], path, headers)
+        site, path = self._sites.locate(_raw_path(scope))
+        call = scope[SCOPE] = Call(site or self._sites.first, scope["method"], path, headers)
         origin = headers.get(b"origin")
         answer = self._answering(call, origin, send)
         try:
@@ -74,7 +74,7 @@ class Gate:
                 await whole(scope, receive, answer)
             else:
                 check(path)
-                inner = {**scope, "path": path, "raw_path": path.encode("latin-1"), SCOPE: call}
+                inner = {**scope, "path": path, "raw_path": path.encode("latin-1")}
                 await self._app(inner, receive, answer)
         except asyncio.CancelledError:
             if not call.status:
@@ -87,11 +87,25 @@ class Gate:
         finally:
             self._record(call)
 
+    async def turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer that there are too many connections, and close this one."""
+        headers = dict(scope["headers"])
+        site, path = self._sites.locate(_raw_path(scope))
+        if path in _ALWAYS:
+            await self(scope, receive, send)
+            return
+        call = Call(site or self._sites.first, scope["method"], path, headers)
+        error = ServerUnavailableError("The server has as many connections as it takes; call again later.")
+        response = refuse(call, problem_from(error, call))
+        response.headers["Connection"] = "close"
+        await response(scope, receive, self._answering(call, headers.get(b"origin"), send))
+        self._record(call)
+
     async def _answer_directly(
         self, direct: Direct, path: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer what is called most, by a server's own client: no page's origin, no framework, no closure."""
-        call = Call(self._sites.first, scope["method"], path, headers)
+        call = scope[SCOPE] = Call(self._sites.first, scope["method"], path, headers)
         try:
             told = await direct(call, receive)
             if type(told) is bytes:
@@ -147,6 +161,12 @@ class Gate:
                 call.shown_user,
             )
         )
+
+
+def _raw_path(scope: Scope) -> str:
+    """Return the path undecoded: a slash within an identifier must not become one between two segments."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.partition(b"?")[0].decode("latin-1")
 
 
 def _cut(call: Call) -> Response:

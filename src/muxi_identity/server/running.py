@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import resource
 import signal
 import socket
 from collections.abc import Sequence
@@ -12,19 +14,27 @@ from types import FrameType
 
 import uvicorn
 
+from muxi_identity.errors import ConfigurationError
 from muxi_identity.server.app import Served
+from muxi_identity.server.connections import MAX_CONNECTIONS, Connection
 
 GRACE_SECONDS = 30
 _LINGER_SECONDS = 0.2
+_TICKS = 10  # a second
+_OTHER_FILES = 256  # databases' connections, pipes and what is open for a moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a process serves: where, and how many seconds (``grace``) it has for its last requests."""
+    """How a process serves.
+
+    ``grace``: how many seconds it has for its last requests. ``connections``: how many are open at a time.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     grace: int = GRACE_SECONDS
+    connections: int = MAX_CONNECTIONS
 
 
 class FormationServer(uvicorn.Server):
@@ -36,6 +46,7 @@ class FormationServer(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
+                http=functools.partial(Connection, most=settings.connections, busy=app.turn_away),  # type: ignore[arg-type]
                 access_log=False,  # it names paths, which name people; the application writes its own
                 log_config=None,
                 server_header=False,
@@ -45,6 +56,18 @@ class FormationServer(uvicorn.Server):
             )
         )
         self._app = app
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, look at every connection."""
+        if counter % _TICKS == 0:
+            self.look()
+        return await super().on_tick(counter)
+
+    def look(self) -> None:
+        """Close the connections whose clients have had their time."""
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, Connection)
+            connection.look()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let streams without an end of their own end, take nothing new, and wait for the rest.
@@ -77,6 +100,24 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def allow_connections(number: int) -> None:
+    """Let this process, and those that it starts, have as many connections open.
+
+    Raises:
+        ConfigurationError: It may not open as many files.
+    """
+    wanted = number + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError):
+            raise ConfigurationError(
+                f"{number} connections need {wanted} open files, and this process may have {hard}: ask for fewer with "
+                "--connections, or raise the limit (ulimit -n, LimitNOFILE)."
+            ) from None
 
 
 def run(server: FormationServer, sockets: Sequence[socket.socket]) -> None:

@@ -102,6 +102,11 @@ def refuse(call: Call, problem: Problem) -> Response:
     return Response(body, problem.status, dict(problem.headers), media_type=JSON)
 
 
+def gone(call: Call) -> Response:
+    """Return what is left to answer when a body breaks off: nobody reads it, but the log and the numbers name it."""
+    return Response(status_code=408 if call.is_late else 499)
+
+
 def problem_from(error: Exception, call: Call) -> Problem:
     """Return what to tell of whatever a call ended with; what nobody foresaw is logged and not told."""
     if isinstance(error, MuxiError):
@@ -183,7 +188,7 @@ def _handler(
                 return await inner(again)
             return await _do_once(operation, call, body, inner, again)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody is there to read it; the log and the numbers name it
+            return gone(call)
         except Exception as error:  # noqa: BLE001 (the outermost handler)
             return refuse(call, problem_from(error, call))
 
