@@ -79,6 +79,8 @@ class Call:
     """Where the request carries an idempotency key: the right to do it."""
     good_until: int | None = None
     """When the token expires that it came with (microseconds)."""
+    of_server: bool = False
+    """Whether it was called outside of every formation."""
     is_late: bool = False
     """Whether its body stopped coming, and the client was told so."""
     _bound: Given | None = None

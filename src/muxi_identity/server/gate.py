@@ -17,7 +17,7 @@ from muxi_identity.server.operations import SCOPE
 from muxi_identity.server.paths import check
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.serving import JSON, problem_from, refuse
-from muxi_identity.server.sites import PREFIX, Sites
+from muxi_identity.server.sites import OF_THE_SERVER, PREFIX, Sites
 
 Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
 """Answers a call with the body of a good answer, or with another whole one."""
@@ -58,8 +58,10 @@ class Gate:
             if known is not None:
                 await self._answer_directly(*known, headers, scope, receive, send)
                 return
-        site, path = self._sites.locate(_raw_path(scope))
+        raw = _raw_path(scope)
+        site, path = self._sites.locate(raw)
         call = scope[SCOPE] = Call(site or self._sites.first, scope["method"], path, headers)
+        call.of_server = raw in OF_THE_SERVER
         origin = headers.get(b"origin")
         answer = self._answering(call, origin, send)
         try:

@@ -21,7 +21,7 @@ from muxi_identity.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
-from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Call
+from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Access, Call
 from muxi_identity.server.envelope import failure, success
 from muxi_identity.server.idempotency import Claim, Stored
 from muxi_identity.server.limits import read_body
@@ -44,22 +44,28 @@ def install(app: FastAPI, operation: Operation) -> None:
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             return _handler(operation, super().get_route_handler())
 
-    app.router.add_api_route(
-        PREFIX + operation.path,
-        _enveloped(operation),
-        methods=[operation.method],
-        name=operation.name,
-        operation_id=operation.name,
-        status_code=operation.status,
-        response_model=None,
-        response_class=Response,  # what it answers is said by ``responses`` alone
-        tags=[operation.tag],
-        summary=operation.summary,
-        description=operation.description,
-        responses=responses_of(operation),
-        openapi_extra=extra_of(operation),
-        route_class_override=Served,
-    )
+    def add(method: str, *, shown: bool) -> None:
+        app.router.add_api_route(
+            PREFIX + operation.path,
+            _enveloped(operation),
+            methods=[method],
+            name=operation.name,
+            operation_id=operation.name,
+            status_code=operation.status,
+            response_model=None,
+            response_class=Response,  # what it answers is said by ``responses`` alone
+            tags=[operation.tag],
+            summary=operation.summary,
+            description=operation.description,
+            responses=responses_of(operation),
+            openapi_extra=extra_of(operation),
+            include_in_schema=shown,
+            route_class_override=Served,
+        )
+
+    add(operation.method, shown=True)
+    if operation.access is Access.PUBLIC:
+        add("HEAD", shown=False)  # what many load balancers ask
 
 
 def _enveloped(operation: Operation) -> Endpoint:

@@ -28,7 +28,8 @@ MadeKeys = Mapping[str, Mapping[Role, str]]
 """Keys in clear, by formation."""
 PREFIX = "/v1"
 _NAMED = re.compile(r"/(?:api|draft)/([^/]+)(/v1(?:/.*)?)")
-_OF_THE_FIRST = frozenset({"/health", "/ready", "/metrics"})
+OF_THE_SERVER = frozenset({"/health", "/ready", "/metrics"})
+"""What there is outside of every formation too."""
 
 
 class Site:
@@ -174,7 +175,7 @@ class Sites:
         named = _NAMED.fullmatch(path)
         if named is not None:
             return self._by_id.get(named[1]), named[2]
-        if path in _OF_THE_FIRST:
+        if path in OF_THE_SERVER:
             return self.first, PREFIX + path
         return self.first, path
 

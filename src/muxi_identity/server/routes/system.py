@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Iterable
 from importlib.metadata import version
 from time import monotonic
 from typing import Any, TypedDict
@@ -11,6 +13,7 @@ from fastapi import Request, Response
 
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import ServerUnavailableError, StorageUnavailableError
+from muxi_identity.formation import Formation
 from muxi_identity.identity.listing import EVERYBODY
 from muxi_identity.server.call import Access
 from muxi_identity.server.metrics import CONTENT_TYPE
@@ -18,6 +21,8 @@ from muxi_identity.server.operations import Calling, Routes
 
 routes = Routes("Server", "The server itself.")
 
+READY_SECONDS = 1.5
+"""How long a database has to show that it answers: less than balancers wait."""
 _BEGUN = monotonic()
 _VERSION = version("muxi-identity")
 
@@ -76,12 +81,44 @@ async def health(call: Calling) -> Response:
 async def ready(call: Calling, request: Request) -> Response:
     """Tell whether requests should be sent here: the database answers, and the server is not about to stop.
 
-    Also at `/ready`.
+    At `/ready` it is about every formation of the server.
     """
-    if request.app.state.served.is_about_to_stop:
+    served = request.app.state.served
+    if served.is_about_to_stop:
         raise ServerUnavailableError("The server is about to stop; ask another one.")
-    await call.site.formation.list_users(EVERYBODY, 1, None)
+    sites = served.sites if call.of_server else [call.site]
+    await _ask({id(site.formation.database): site.formation for site in sites}.values())
     return _json({"status": "ready", "database": "available"})
+
+
+async def _ask(formations: Iterable[Formation]) -> None:
+    """See that the database of each of ``formations`` answers.
+
+    Raises:
+        StorageUnavailableError: One does not, or not in time.
+    """
+    asked = [asyncio.create_task(formation.list_users(EVERYBODY, 1, None)) for formation in formations]
+    try:
+        await asyncio.wait(asked, timeout=READY_SECONDS)
+        if not all(task.done() for task in asked):
+            raise StorageUnavailableError("The database does not answer.")
+        for task in asked:
+            task.result()
+    finally:
+        for task in asked:
+            # Not waited for: a connection on which nothing comes back takes seconds to be given up.
+            task.cancel()
+            _given_up.add(task)
+            task.add_done_callback(_forget)
+
+
+_given_up: set[asyncio.Task[Any]] = set()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _given_up.discard(task)
+    if not task.cancelled():
+        task.exception()  # the answer told of it
 
 
 @routes.add("GET", "/metrics", access=Access.ADMIN, data=None, media="text/plain")
