@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from muxi_identity.errors import InvalidRequestError, TooLargeError
+from muxi_identity.refusals import fault_of
 
 MAX_MESSAGE = 100_000  # characters
 MAX_MESSAGES = 10_000  # in one call
 MAX_SESSION_ID = 255
 MAX_NOTE = 1_000  # of an actor, a source or a reason
+REASON = "reason"
 MAX_QUERY = 10_000
 MAX_IDEMPOTENCY_KEY = 255
 MAX_KEY = 128
@@ -118,13 +120,30 @@ def check_timeout(timeout: object) -> None:
 def check_note(name: str, text: object) -> None:
     """Check an actor, a source or a reason; None is for whoever gave none.
 
+    They are read by an operator who wants to know who did something: none may look like another one, nor act on a
+    terminal. A reason is prose, which has lines, and emoji of several characters.
+
     Raises:
-        InvalidRequestError: It is no text, too long or cannot be stored.
+        InvalidRequestError: It is no text, too long, cannot be stored or holds what cannot be seen.
     """
-    if text is not None and not (isinstance(text, str) and len(text) <= MAX_NOTE and is_storable(text)):
+    if text is None:
+        return
+    if not isinstance(text, str) or len(text) > MAX_NOTE or not is_storable(text):
         raise InvalidRequestError(
             f"{name} must be a text of at most {MAX_NOTE} characters, without NUL or lone surrogates."
         )
+    if text.isascii() and text.isprintable():
+        return
+    for position, character in enumerate(text):
+        fault = fault_of(character)
+        if fault is not None and not (name == REASON and _is_of_prose(character, fault[0])):
+            raise InvalidRequestError(
+                f"{name} holds U+{ord(character):04X} at position {position}, {fault[1]}; send it without."
+            )
+
+
+def _is_of_prose(character: str, fault: str) -> bool:
+    return character in "\n\r\t" or fault in ("invisible_character", "private_use_character", "unassigned_character")
 
 
 def check_count(name: str, number: object, most: int) -> int:

@@ -146,7 +146,7 @@ def compose(text: str, what: str = "The identifier", *, limit: int = MAX_CHARACT
 
 def _check_characters(text: str, what: str) -> None:
     for position, character in enumerate(text):
-        found = _fault(character)
+        found = fault_of(character)
         if found is not None:
             reason, kind = found
             refuse(
@@ -155,7 +155,8 @@ def _check_characters(text: str, what: str) -> None:
             )
 
 
-def _fault(character: str) -> tuple[str, str] | None:
+def fault_of(character: str) -> tuple[str, str] | None:
+    """Return why ``character`` may stand in no identifier, and what to call it; None where it may."""
     # Right-to-left overrides draw one identifier as another in the operator's console.
     if character in _BIDI:
         return "bidi_character", "a control of writing direction that makes one text look like another"

@@ -98,3 +98,11 @@ async def test_too_many_requests(database_config: FormationConfig) -> None:
             for token in tokens
         ]
         assert statuses == [200, 429, 404]  # a second token of the same identifier is no second allowance
+
+
+async def test_what_is_forbidden_is_counted(database_config: FormationConfig) -> None:
+    config = with_keys(database_config, rate_limits=RateLimits(client_key=2))
+    async with serve(config) as (_, http):
+        statuses = [(await http.get("/v1/users", headers=CLIENT)).status_code for _ in range(3)]
+        assert statuses == [403, 403, 429]
+        problem(await http.post("/v1/users/resolve", json={"identifier": "a"}, headers=CLIENT), 429, "RATE_LIMITED")

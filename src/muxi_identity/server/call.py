@@ -8,10 +8,11 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any
 
+from muxi_identity.arguments import check_note
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.client.operations import Given, checked_channel, given_by_channel
 from muxi_identity.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
@@ -35,6 +36,8 @@ IDEMPOTENCY_KEY = b"x-muxi-idempotency-key"
 ACTOR = b"x-muxi-actor"
 REQUEST_ID = b"x-request-id"
 _BEARER = b"authorization"
+_NOTES = {ACTOR: "actor", SOURCE: "source", REASON: "reason"}
+_OURS = (b"x-muxi-", _BEARER)
 
 # Request ids are no secrets: a process draws one number, and counts. A fork draws another.
 _process = secrets.token_hex(6)
@@ -50,6 +53,18 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_doubled(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """See that no header of ours is there twice and says two things: proxies and servers differ in which they take.
+
+    Raises:
+        InvalidRequestError: One is.
+    """
+    seen: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name.startswith(_OURS) and seen.setdefault(name, value) != value:
+            raise InvalidRequestError(f"The header {name.decode('latin-1')} is there twice and says two things.")
 
 
 class Access(enum.Enum):
@@ -138,15 +153,17 @@ class Call:
     # Who makes it
 
     def authenticate(self, access: Access) -> None:
-        """Find out who calls, and whether they may.
+        """Find out who calls, count it, and see whether they may.
 
         Raises:
             UnauthorizedError: No key and no token, or one that is not good.
-            ForbiddenError: It is good, and does not allow this.
+            RateLimitedError: They have asked for too much.
+            ForbiddenError: The key or token is good, and does not allow this.
         """
         if access is Access.PUBLIC:
             return
         self.role = self._let_in()
+        self.site.limiter.take(self.role, self.caller)  # what is forbidden too: else it could be tried without end
         if access is Access.ADMIN and self.role is not Role.ADMIN:
             raise ForbiddenError("This takes the admin key (X-Muxi-Admin-Key).")
 
@@ -198,17 +215,39 @@ class Call:
         return self.role is Role.ADMIN
 
     @property
-    def client(self) -> AsyncFormationClient:
-        """The formation, in the name of whoever calls; a key may say in whose name (X-Muxi-Actor)."""
+    def actor(self) -> str:
+        """Whom the history is to name: the kind of key, or in whose name the caller says that they act.
+
+        An application's own word stands behind the kind of its key, so that it cannot pass for an operator's.
+
+        Raises:
+            InvalidRequestError: X-Muxi-Actor is too long, or holds what cannot be seen.
+        """
         assert self.role is not None
-        actor = None if self.role is Role.TOKEN else self.header(ACTOR)
-        return self.site.client(actor or self.role.value)
+        said = None if self.role is Role.TOKEN else self.note(ACTOR)
+        if not said:
+            return self.role.value
+        return said if self.is_admin else f"{self.role.value}: {said}"
+
+    def note(self, name: bytes) -> str | None:
+        """Return the header of an actor, a source or a reason, None where there is none.
+
+        Raises:
+            InvalidRequestError: It is too long, or holds what cannot be seen.
+        """
+        text = self.header(name)
+        check_note(_NOTES[name], text)
+        return text
+
+    @property
+    def client(self) -> AsyncFormationClient:
+        """The formation, in the name of whoever calls."""
+        return self.site.client(self.actor)
 
     @property
     def named_caller(self) -> Caller:
         """Who acts, for an operation that no client has."""
-        assert self.role is not None
-        return Caller(self.header(ACTOR) or self.role.value)
+        return Caller(self.actor)
 
     # Whom it is about
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muxi_identity.errors import ServerUnavailableError
-from muxi_identity.server.call import Call
+from muxi_identity.server.call import Call, check_doubled
 from muxi_identity.server.cors import allow_origin, preflight
 from muxi_identity.server.logs import Line, access_log
 from muxi_identity.server.operations import SCOPE
@@ -24,6 +24,8 @@ Direct = Callable[[Call, Receive], Awaitable[bytes | Response]]
 _NO_ROUTE = "-"
 _JSON_HEADER = (b"content-type", JSON.encode())
 _CLOSE = (b"connection", b"close")
+_NO_STORE = (b"cache-control", b"no-store")
+"""On every answer of a formation: it is about somebody, and the next request for it may come from somebody else."""
 _ALWAYS = frozenset({PREFIX + "/health", PREFIX + "/ready"})
 """What is answered though there are too many connections: a server that is busy is neither dead nor broken."""
 
@@ -53,7 +55,8 @@ class Gate:
             await send({"type": "websocket.close", "code": 1000})
             return
         headers = dict(scope["headers"])
-        if b"origin" not in headers:
+        doubled = len(headers) != len(scope["headers"])
+        if b"origin" not in headers and not doubled:
             known = self._direct_to_first.get((scope["method"], scope.get("raw_path")))
             if known is not None:
                 await self._answer_directly(*known, headers, scope, receive, send)
@@ -65,6 +68,8 @@ class Gate:
         origin = headers.get(b"origin")
         answer = self._answering(call, origin, send)
         try:
+            if doubled:
+                check_doubled(scope["headers"])
             if site is None:
                 unknown = Problem(404, "FORMATION_NOT_FOUND", "This server has no formation of that id.")
                 await refuse(call, unknown)(scope, receive, answer)
@@ -117,7 +122,11 @@ class Gate:
                 assert isinstance(told, Response)
                 body, head = bytes(told.body), [pair for pair in told.raw_headers if pair[0] != b"content-length"]
                 call.status = status = told.status_code
-            head += [(b"content-length", b"%d" % len(body)), (b"x-request-id", call.request_id.encode())]
+            head += [
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", call.request_id.encode()),
+                _NO_STORE,
+            ]
             if self._stopping.is_set():
                 head.append(_CLOSE)
             head += allow_origin(call.site.config.server.cors_origins, None)
@@ -139,6 +148,7 @@ class Gate:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", call.request_id.encode()),
+                    *([_NO_STORE] if call.path.startswith(PREFIX) else ()),
                     *allow_origin(call.site.config.server.cors_origins, origin),
                 ]
                 if self._stopping.is_set():

@@ -177,8 +177,6 @@ def _handler(
         call.route = operation.template
         try:
             call.authenticate(operation.access)
-            if call.role is not None:
-                call.site.limiter.take(call.role, call.caller)
             if operation.takes_rows:
                 return await inner(request)
             declared = request.headers.get("content-length")

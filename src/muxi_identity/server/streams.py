@@ -60,7 +60,7 @@ class EventStream(Response):
         keep_alive: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         super().__init__(
-            headers={**(headers or {}), "Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            headers={**(headers or {}), "X-Accel-Buffering": "no"},
             media_type=CONTENT_TYPE,
         )
         del self.headers["content-length"]

@@ -79,8 +79,6 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
     call.route = _PATH
     try:
         call.authenticate(Access.USER)
-        assert call.role is not None
-        call.site.limiter.take(call.role, call.caller)
         body = await read_body(receive, None, call.site.config.server.max_body_bytes)
         asked = _decode(body)
         found = None

@@ -158,8 +158,8 @@ async def delete_user(
         call.named(user_id),
         include_merged=include_merged,
         dry_run=dry_run,
-        source=call.header(SOURCE),
-        reason=call.header(REASON),
+        source=call.note(SOURCE),
+        reason=call.note(REASON),
     )
 
 
