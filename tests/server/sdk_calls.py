@@ -84,8 +84,10 @@ def sync_calls(formation: FormationClient) -> dict:
         "get_sops",
         "get_overlord_config",
         "get_formation_info",
+        "get_scheduler_config",
     ):
         said[name] = error_of(getattr(formation, name))
+    said["request"] = list(formation.stream_request("user_123", session, "req_1"))
     said["audio"] = error_of(lambda: formation.audio_chat({"message": "x"}, user_id="user_123"))
     return said
 

@@ -210,9 +210,13 @@ async def test_addresses(database_config: FormationConfig) -> None:
         }
         assert len(ids) == 1
         problem(await http.get("/api/nobody/v1/users", headers=ADMIN), 404, "FORMATION_NOT_FOUND")
-        for path in ("/agents", "/mcp/tools", "/triggers/x", "/audiochat", "/sops", "/skills", "/logs"):
-            told = problem(await http.get(f"/v1{path}", headers=ADMIN), 404, "NOT_FOUND")
-            assert "no call of this server" in told["message"] or path == "/skills"
+        others = ("/agents", "/mcp/tools", "/triggers/x", "/audiochat", "/sops", "/skills", "/logs", "/scheduler")
+        for path in (*(f"/v1{path}" for path in others), f"/api/{config.id}/v1/events/s/r", "/ping", "/rpc/formations"):
+            told = problem(await http.get(path, headers=ADMIN), 404, "NOT_FOUND")
+            assert "no call of this server" in told["message"]
+        for path in ("/v1/schedulers", "/v1/scheduler/x", "/v1/events/x", "/pings", "/agents"):
+            told = problem(await http.get(path, headers=ADMIN), 404, "NOT_FOUND")
+            assert "There is nothing at this address" in told["message"]
         refused = await http.get("/v1/users/resolve", headers=ADMIN)
         problem(refused, 405, "METHOD_NOT_ALLOWED")
         assert refused.headers["allow"] == "POST"

@@ -152,6 +152,10 @@ def test_operators_calls(said: dict[str, Any]) -> None:
     }
     assert sync["status"]["formation_id"] == sync["config"]["formation_id"] == "sdk"
     assert ADMIN_KEY not in json.dumps(sync["config"])
-    for name in ("get_agents", "get_mcp_tools", "get_triggers", "get_sops", "get_overlord_config", "audio"):
+    others = ("get_agents", "get_mcp_tools", "get_triggers", "get_sops", "get_overlord_config", "get_scheduler_config")
+    for name in (*others, "audio"):
         assert sync[name]["kind"] == "NotFoundError"
         assert "no call of this server" in sync[name]["message"]
+    (refused,) = sync["request"]  # where the SDK listens to events, it looks at nothing else
+    assert refused["event"] == "error"
+    assert "no call of this server" in json.loads(refused["data"])["error"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -150,21 +151,19 @@ def _plain(error: HTTPException, call: Call) -> Problem:
     return Problem(error.status_code, InvalidRequestError.code, str(error.detail), headers=headers)
 
 
-_OTHER_PRODUCTS = frozenset(
-    {
-        *("a2a", "agents", "async", "audiochat", "formation", "llm", "logging", "logs", "mcp", "overlord"),
-        *("requests", "secrets", "sops", "triggers"),
-    }
+# What the SDK calls that is not about people; its client of whole servers calls outside of every formation.
+_OTHER_PRODUCTS = re.compile(
+    r"/v1/(a2a|agents|async|audiochat|formation|llm|logging|logs|mcp|overlord|requests|secrets|skills|sops|triggers)(/.*)?"
+    r"|/v1/scheduler|/v1/events/[^/]+/[^/]+|/ping|/rpc/.*"
 )
 
 
 def not_found(path: str) -> str:
     """Return what to say of an address that leads nowhere."""
-    first = path.removeprefix("/v1/").partition("/")[0]
-    if first in _OTHER_PRODUCTS:
+    if _OTHER_PRODUCTS.fullmatch(path):
         return (
-            f"/{first} is no call of this server: it keeps users, identifiers and what is known of people, and has no "
-            "agents, tools, triggers or audio."
+            "This is no call of this server: it keeps users, identifiers and what is known of people. It has no "
+            "agents, tools, triggers, skills or audio, and deploys no formations."
         )
     return "There is nothing at this address; /docs lists the calls."
 
