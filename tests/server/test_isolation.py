@@ -101,9 +101,10 @@ async def test_no_route_reaches_another_formation(
 async def test_the_keys_of_one_open_nothing_in_the_other(database_config: FormationConfig) -> None:
     config, time = with_keys(database_config), Time()
     elsewhere = dataclasses.replace(config, id=f"{config.id}-elsewhere")
-    elsewhere = dataclasses.replace(
-        elsewhere, server=dataclasses.replace(config.server, admin_keys=(hash_key(OTHER_KEY),), client_keys=())
+    theirs = dataclasses.replace(
+        config.server, admin_keys=(hash_key(OTHER_KEY),), client_keys=(hash_key(f"{OTHER_KEY}-client"),)
     )
+    elsewhere = dataclasses.replace(elsewhere, server=theirs)
     async with client_of(config, time) as here:
         ids = await furnish(here, HERE)
     async with serve(config, elsewhere, time=time) as (_, http):
