@@ -196,15 +196,16 @@ class Call:
     @property
     def client(self) -> AsyncFormationClient:
         """The formation, in the name of whoever calls; a key may say in whose name (X-Muxi-Actor)."""
-        assert self.role is not None
-        actor = None if self.role is Role.TOKEN else self.header(ACTOR)
-        return self.site.client(actor or self.role.value)
+        return self.site.client(self._actor)
+
+    def acting(self, source: str | None = None) -> Caller:
+        """Return who acts, and in which request, for an operation of the engine; ``source`` is the call's own."""
+        return Caller(self._actor, source, request_id=self.request_id)
 
     @property
-    def named_caller(self) -> Caller:
-        """Who acts, for an operation that no client has."""
+    def _actor(self) -> str:
         assert self.role is not None
-        return Caller(self.header(ACTOR) or self.role.value)
+        return (None if self.role is Role.TOKEN else self.header(ACTOR)) or self.role.value
 
     # Whom it is about
 

@@ -176,6 +176,11 @@ class Claim:
         except MuxiError as error:
             logger.warning("a claim could not be given up, and ends by itself: %s", error.code)
 
+    @property
+    def held(self) -> bool:
+        """Whether it is still to be finished or given up."""
+        return self._holding is not None
+
     def let_go(self) -> None:
         """Hold it no longer: whether the request was done is for whoever sends it again to find out."""
         if self._holding is not None:

@@ -30,7 +30,7 @@ LastEventId = Annotated[
 ]
 
 
-@routes.add("GET", "/events", access=Access.USER, data=None, user=True, streams=True, raises=NAMING)
+@routes.add("GET", "/events", access=Access.USER, data=None, user=True, streams="always", raises=NAMING)
 async def stream_events(
     call: Calling, request: Request, user_id: UserInQuery = None, last_event_id: LastEventId = None
 ) -> Response:
@@ -41,7 +41,6 @@ async def stream_events(
     `error` when the person became another one (`IDENTITY_CHANGED`) or the token has expired (`UNAUTHORIZED`). An event
     stream whatever the `Accept` header says.
     """
-    call.ask_for_events()
     reference = call.site.formation.parse(await call.user(user_id))
     after = int(last_event_id) if last_event_id is not None and _ID.fullmatch(last_event_id) else None
     listener = await call.site.formation.feed.listen(reference, after=after, until=call.good_until)
