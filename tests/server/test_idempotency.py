@@ -13,6 +13,7 @@ from muxi_identity.conversation.responder import Response, Turn
 from muxi_identity.errors import ModelUnavailableError, OutcomeUnknownError, StorageUnavailableError
 from muxi_identity.server import idempotency
 from muxi_identity.server.idempotency import LEASE_SECONDS, Claim, Once, Stored
+from muxi_identity.server.routes import GROUPS
 from tests.formations import Time, dump, rows_of
 from tests.invariants import check_invariants
 from tests.server.places import ADMIN, data, piecemeal, problem, serve, user, with_keys
@@ -317,3 +318,30 @@ async def test_a_repetition_is_told_in_the_form_that_its_body_asks_for(database_
         for body in (b'{"stream": 1, "message": "x"}', b'[{"stream": true}]', b"{"):
             refused = await http.post("/v1/chat", content=body, headers=user("a"))
             assert (refused.status_code // 100, refused.headers["content-type"]) == (4, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "secret"),
+    [("/v1/users/link-codes", {}, "code"), ("/v1/users/tokens", {"user_id": ["U1", "slack"]}, "token")],
+)
+async def test_what_is_made_to_be_handed_on_is_made_once(
+    database_config: FormationConfig, path: str, body: dict[str, Any], secret: str
+) -> None:
+    async with serve(with_keys(database_config)) as (_, http):
+        headers = {**ADMIN, "X-Muxi-User-ID": "alice@email.com"}
+        made = [data(await http.post(path, json=body, headers=with_key(headers, key)), 201) for key in ("k", "k", "l")]
+        assert made[0] == made[1] != made[2]
+        for row in rows_of(await dump(database_config), "muxi_requests"):
+            assert made[0][secret].encode() not in b"".join(each for each in row.values() if isinstance(each, bytes))
+            assert made[0][secret] not in str(row)
+
+
+def test_each_post_that_writes_is_done_once() -> None:
+    """What README and docs say of all of them: those without are readings, and the two that the documents name."""
+    without = {
+        operation.name
+        for group in GROUPS
+        for operation in group.operations
+        if operation.method == "POST" and operation.repetition is None
+    }
+    assert without == {"explain_pair", "query_user_context", "search_memories", "resolve_user", "import_users"}

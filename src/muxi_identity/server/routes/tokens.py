@@ -28,6 +28,7 @@ class TokenBody(Body):
     access=Access.ADMIN,
     data=UserToken,
     status=201,
+    repetition="harmless",
     raises=(InvalidIdentifierError,),
     body={"user_id": ["user_123", "internal"], "expires_in": 3600},
     example={
