@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from muxi_identity.config import FormationConfig
+from tests.formations import Time
 from tests.invariants import check_invariants
-from tests.server.places import ADMIN, data, problem, serve, user, with_keys
+from tests.server.places import ADMIN, data, piecemeal, problem, serve, user, with_keys
 
 ALICE = ("U1", "slack")
 NUMBER = "12345"
@@ -55,6 +57,48 @@ async def test_what_a_token_may(database_config: FormationConfig) -> None:
         acting = await http.post("/v1/chat", json=hello, headers={**token, "X-Muxi-Actor": "the boss"})
         assert data(acting)["user_id"] == person
         assert "the boss" not in (await http.get("/v1/audit", headers=ADMIN)).text
+
+
+async def test_a_token_hears_its_own_channel_alone(database_config: FormationConfig) -> None:
+    time = Time()
+    async with serve(with_keys(database_config), time=time) as (app, http):
+        people = People(http)
+        await people.link("usr_alice", ALICE, "alice@email.com")
+        own, _ = await people.issue(ALICE)
+        whole, _ = await people.issue("usr_alice")
+        mail = user("alice@email.com")
+
+        async def say(word: str, headers: dict[str, str]) -> None:
+            data(await http.post("/v1/chat", json={"message": f"My hobby is {word}"}, headers=headers))
+
+        await say("xylophone", mail)
+        await say("chess", own)
+        job = {"type": "recurring", "schedule": "* * * * *", "message": "What is my hobby?"}
+        data(await http.post("/v1/scheduler/jobs", json={**job, "user_id": "alice@email.com"}, headers=ADMIN), 201)
+        ask = {"Last-Event-ID": "00"}
+        async with (
+            piecemeal(app, "GET", "/v1/events", headers={**own, **ask}) as token,
+            piecemeal(app, "GET", "/v1/events", headers={**whole, **ask}) as person,
+            piecemeal(app, "GET", "/v1/events", headers={**user(*ALICE), **ask}) as key,
+        ):
+            await token.wait_for("event: turn")  # of the past: what was said in the other channel lies before it
+            await say("tuba", mail)
+            time.advance(61)
+            await app.sites.first.client("task").run_due_tasks()
+            await token.wait_for("event: job")
+            await say("golf", own)
+            heard = await token.wait_for("event: turn", 2)
+            for other in (person, key):
+                await other.wait_for("event: turn", 5)  # four that were said, and the task's own
+        # What the other channel said, and the session that the task spoke in there, are not the token's to read.
+        turns = [json.loads(each.partition("data: ")[2]) for each in heard.split("\n\n") if "event: turn" in each]
+        assert [each["message"]["content"].split()[-1] for each in turns] == ["chess.", "golf."]
+        (told,) = [json.loads(each.partition("data: ")[2]) for each in heard.split("\n\n") if "event: job" in each]
+        assert "chess" in told["reply"] or "tuba" in told["reply"]
+        assert "xylophone" not in heard
+        for other in (person, key):
+            assert "xylophone" in other.text
+            assert "tuba" in other.text
 
 
 class People:
