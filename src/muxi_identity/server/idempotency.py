@@ -32,8 +32,10 @@ from muxi_identity.storage.tables import requests
 logger = logging.getLogger("muxi_identity.server")
 
 KEEP_SECONDS = 24 * 3600
-LEASE_SECONDS = 30
+LEASE_SECONDS = 10
+"""How long a claim stands without its worker, which renews it three times as often."""
 WAIT_SECONDS = 10.0
+"""How long a duplicate waits: no less than a lease, so that one that comes after a death is settled by itself."""
 MAX_KEY = 255
 _POLL_SECONDS = (0.05, 0.5)
 _PURPOSE = "idempotency"
