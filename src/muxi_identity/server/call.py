@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
 from muxi_identity.client.operations import Given, checked_channel, given_by_channel
@@ -79,7 +79,7 @@ class Call:
     """Where the request carries an idempotency key: the right to do it."""
     good_until: int | None = None
     """When the token expires that it came with (microseconds)."""
-    _bound: Given | None = None
+    _bound: Reference | None = None
     _events: bool = False
 
     def __init__(self, site: Site, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
@@ -196,15 +196,16 @@ class Call:
     @property
     def client(self) -> AsyncFormationClient:
         """The formation, in the name of whoever calls; a key may say in whose name (X-Muxi-Actor)."""
-        assert self.role is not None
-        actor = None if self.role is Role.TOKEN else self.header(ACTOR)
-        return self.site.client(actor or self.role.value)
+        return self.site.client(self._actor)
+
+    def acting(self, source: str | None = None) -> Caller:
+        """Return who acts, and in which request, for an operation of the engine; ``source`` is the call's own."""
+        return Caller(self._actor, source, request_id=self.request_id)
 
     @property
-    def named_caller(self) -> Caller:
-        """Who acts, for an operation that no client has."""
+    def _actor(self) -> str:
         assert self.role is not None
-        return Caller(self.header(ACTOR) or self.role.value)
+        return (None if self.role is Role.TOKEN else self.header(ACTOR)) or self.role.value
 
     # Whom it is about
 
@@ -234,8 +235,9 @@ class Call:
         parse = self.site.formation.parse
         if self._bound is not None:
             for each in named:
-                await self._check_bound(parse(each))
-            named = [self._bound]
+                await self._check_bound(self._bound, parse(each))
+            self.shown_user = self._pseudonym(self._bound)
+            return cast("Given", self._bound)  # what was parsed is taken as it is
         if not named:
             raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
         reference = parse(named[0])
@@ -282,13 +284,14 @@ class Call:
             raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
         return self.typed(given)
 
-    async def _check_bound(self, named: Reference) -> None:
-        assert self._bound is not None
-        bound = self.site.formation.parse(self._bound)
+    async def _check_bound(self, bound: Reference, named: Reference) -> None:
         if isinstance(named, Identifier):
-            # Named bare it is still the token's: that, with its type, is who is acted as.
-            same = isinstance(bound, Identifier) and named.fold == bound.fold
-            if same and (named.guessed or _kind(named) == _kind(bound)):
+            # Named with less than the token says of it, it is still the token's: that is who is acted as.
+            if (
+                isinstance(bound, Identifier)
+                and named.fold == bound.fold
+                and (named.guessed or (named.type == bound.type and named.scope in (None, bound.scope)))
+            ):
                 return
         elif named == bound:
             return
@@ -302,8 +305,3 @@ class Call:
         if isinstance(reference, Identifier):
             return self.site.pseudonym(reference.fold)
         return reference.user_id
-
-
-def _kind(reference: Reference) -> tuple[str | None, str | None]:
-    assert isinstance(reference, Identifier)
-    return reference.type, reference.scope
