@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muxi_identity.config import FormationConfig, Secret
+from muxi_identity.storage.sqlite import SqliteDatabase
 from tests.postgres import PostgresCluster, start_cluster
+
+if os.environ.get("MUXI_LONG"):
+    os.environ.setdefault("PYTEST_TIMEOUT", "0")  # they may take as long as they like
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for databases and for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +45,20 @@ def shared_postgres_url(postgres_cluster: PostgresCluster) -> str:
     return postgres_cluster.create_database()
 
 
+@pytest.fixture(scope="session")
+def sqlite_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and nothing in it: a copy is there sooner than migrations have run."""
+    path = tmp_path_factory.mktemp("schema") / "muxi.db"
+
+    async def make() -> None:
+        database = SqliteDatabase(path)
+        await database.open()
+        await database.close()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_config(request: pytest.FixtureRequest, tmp_path: Path) -> FormationConfig:
     """A fresh formation on either database.
@@ -45,7 +71,9 @@ def database_config(request: pytest.FixtureRequest, tmp_path: Path) -> Formation
             "connection_string": request.getfixturevalue("shared_postgres_url"),
         }
     else:
-        persistent = {"provider": "sqlite", "connection_string": str(tmp_path / "muxi.db")}
+        path = tmp_path / "muxi.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_schema"), path)
+        persistent = {"provider": "sqlite", "connection_string": str(path)}
     config = FormationConfig.from_mapping(
         {"id": f"test-{secrets.token_hex(8)}", "memory": {"persistent": persistent}}, base=tmp_path
     )

@@ -309,7 +309,10 @@ class ModelError(MuxiError):
 
 
 class ModelUnavailableError(ModelError):
-    """The language model cannot be reached or is overloaded. Nothing of the turn was recorded; call again later."""
+    """The language model cannot be reached or is overloaded. Nothing of the turn was recorded; call again later.
+
+    Where the provider says for how many seconds it wants to be left alone, ``retry_after`` says so too.
+    """
 
     code = "MODEL_UNAVAILABLE"
     retryable = True

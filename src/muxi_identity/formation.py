@@ -311,6 +311,14 @@ class Formation:
             return None
         return {"identifier": answer.shown, "muxi_user_id": answer.hit.public_id, "created": False}
 
+    async def pin(self, reference: Reference) -> Reference:
+        """Return ``reference`` as what it means now, and nothing else later; see :meth:`Resolver.pin`.
+
+        Raises:
+            AmbiguousIdentifierError: Untyped, and several people have it.
+        """
+        return await self._resolver.pin(reference) if isinstance(reference, Identifier) else reference
+
     # Users
 
     async def create_user(self, user_id: str | None, caller: Caller) -> UserRecord:

@@ -107,6 +107,10 @@ class Identifier(NamedTuple):
     metadata: Mapping[str, Any] | None = None
     guessed: bool = False
     """The caller gave no type: the identifier may be a spelling of one of any type."""
+    exact: bool = False
+    """It means the one row of this type and this scope, of none where it has none: no other of the same spelling."""
+    known: bool = False
+    """Somebody had it when it was made exact: where nobody has it any more, it makes no first contact."""
 
     def __hash__(self) -> int:
         return hash(self._replace(metadata=None)[:])  # a mapping has none
@@ -135,6 +139,8 @@ def parse_reference(
 ) -> Identifier | PublicId:
     """Parse what ``user_id=`` takes: an identifier in any form or, also through a channel, a bare public id.
 
+    What was parsed already is returned as it is.
+
     Raises:
         InvalidIdentifierError: It can be neither.
         ConfigurationError: As ``parse_identifier``.
@@ -151,6 +157,8 @@ def parse_reference(
                     "not_a_public_id",
                 )
             return PublicId(text)
+    elif isinstance(given, Identifier | PublicId):
+        return given
     return parse_identifier(given, rules, type=type, scope=scope)
 
 

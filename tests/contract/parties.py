@@ -39,13 +39,15 @@ class Failing(OfflineResponder):
         self._errors: dict[str, MuxiError] = {
             "fail": ModelError("The model talks nonsense."),
             "busy": ModelUnavailableError("The model is overloaded."),
+            "busy a while": ModelUnavailableError("The model is overloaded.", retry_after=30),
+            "busy who knows": ModelUnavailableError("The model is overloaded.", retry_after=None),
             "late": ModelTimeoutError("The model did not answer in time."),
         }
 
     async def respond(self, turn: Turn) -> Response:
         error = self._errors.get(turn.message)
         if error is not None:
-            raise type(error)(error.message)
+            raise type(error)(error.message, **error.details)
         return await super().respond(turn)
 
 

@@ -16,6 +16,8 @@ Scenario = Callable[[Calls], Awaitable[Any]]
 SCENARIOS: list[Scenario] = []
 
 ALICE, SLACK, CHAT = "alice@email.com", ("U98765ABC", "slack"), "user_123"
+FAILING = ("fail", "busy", "busy a while", "busy who knows", "late")
+"""Messages that the responder of these scenarios has an error for."""
 NOBODY = "nobody@email.com"
 KEY = "key_live_0123456789abcdefghij"
 TOKEN = "ghp_1234567890abcdef1234567890abcdef1234"
@@ -310,10 +312,7 @@ async def chatting(c: Calls) -> Any:
         [reply.text, reply.user_id, reply.session_id, reply.request_id],
         await c.chat("What's my budget?", SLACK, session_id="thread/1 #?", timeout=20),
         await c.chat("Grüße 🎈", "first contact"),
-        [
-            await outcome(c.chat(message, CHAT))
-            for message in ("fail", "busy", "late", "", " ", None, 5, "a\0", "x" * 100_001)
-        ],
+        [await outcome(c.chat(message, CHAT)) for message in (*FAILING, "", " ", None, 5, "a\0", "x" * 100_001)],
         [await outcome(c.chat("Hi", CHAT, session_id=each)) for each in ("", "x" * 256, 5, "a\nb", b"x")],
         [await outcome(c.chat("Hi", CHAT, timeout=each)) for each in (0, -1, 3601, "5", True, float("nan"))],
         await outcome(c.chat("Hi", CHAT, audience="everybody")),
@@ -331,7 +330,7 @@ async def streaming(c: Calls) -> Any:
         await c.chat_stream("My budget is $5,000", CHAT),
         await c.chat_stream("What's my budget?", SLACK, session_id="thread/1 #?", timeout=20),
         await c.chat_stream("Grüße 🎈\n\nund mehr", "first contact"),
-        [await outcome(c.chat_stream(message, CHAT)) for message in ("fail", "busy", "late", "", None, "x" * 100_001)],
+        [await outcome(c.chat_stream(message, CHAT)) for message in (*FAILING, "", None, "x" * 100_001)],
         [await outcome(c.chat_stream("Hi", CHAT, session_id=each)) for each in ("", "x" * 256, 5)],
         await outcome(c.chat_stream("Hi", CHAT, timeout=0)),
         await outcome(c.chat_stream("Hi", CHAT, audience="everybody")),

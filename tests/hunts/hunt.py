@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import multiprocessing
 import os
 import random
 import signal
@@ -25,7 +24,7 @@ from tests.hunts.witness import Committed, connect, install, testify
 from tests.hunts.workload import Share, work
 from tests.invariants import check_invariants
 from tests.proxy import Proxy
-from tests.races.processes import mapping_of
+from tests.races.processes import forking, mapping_of
 
 PATIENCE = 120.0
 CUT, STALL, SWALLOW, PAUSE, TERMINATE = "cut", "stall", "swallow", "pause", "terminate"
@@ -82,8 +81,7 @@ class Crew:
     """The workers' processes."""
 
     def __init__(self, hunt: Hunt, proxies: list[Proxy]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.hunts.hunt"])  # each worker is there at once
+        context = forking()
         self.until = time.monotonic() + PATIENCE
         self._pipes: list[Connection] = []
         self.processes = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import sqlite3
 import traceback
@@ -23,7 +22,7 @@ from muxi_identity.errors import (
     MuxiError,
     UserNotFoundError,
 )
-from muxi_identity.identity.cache import IdentityCache
+from muxi_identity.identity import cache
 from muxi_identity.models import iso
 from tests.formations import Time, client_of, dump, rows_of
 
@@ -189,10 +188,9 @@ async def bytes_of(config: FormationConfig) -> bytes:
 
 def cached_keys() -> str:
     """Every key and entry of every cache in the process."""
-    gc.collect()
-    caches = [one for one in gc.get_objects() if type(one) is IdentityCache]
+    caches = list(cache._shared.values())
     assert caches
-    return repr([[dict(cache._first.items()), dict(cache._second.items()), cache.info()] for cache in caches])
+    return repr([[dict(each._first.items()), dict(each._second.items()), each.info()] for each in caches])
 
 
 async def known_bare(client: AsyncFormationClient, key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import sqlite3
@@ -30,6 +29,7 @@ from muxi_identity.storage.opening import make_database
 from muxi_identity.storage.tables import OWNED_TABLES, metadata
 from muxi_identity.storage.text_search import query_terms
 from tests.postgres import PostgresCluster
+from tests.races.processes import forking
 
 PROCESSES = 8
 # Tables that refer to users without the provenance key, and why.
@@ -88,8 +88,7 @@ def _open_together(config: tuple[str, str], barrier: Barrier, answers: Any) -> N
 
 
 def test_several_processes_start_at_once(empty_config: FormationConfig) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["muxi_identity", "tests.migrations.test_migrations"])
+    context = forking()
     barrier, answers = context.Barrier(PROCESSES), context.Queue()
     where = empty_config.database.url
     config = (

@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 def newer_code(folder: Path, revision: str) -> Path:
     """Return a copy of the code that is one migration ahead."""
-    shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src", folder)  # with what is compiled already: only what is changed here is again
     storage = folder / "muxi_identity" / "storage"
     migration = _NEXT.format(revision=revision, before=migrate.newest())
     (storage / "migrations" / "versions" / "next_one.py").write_text(migration)

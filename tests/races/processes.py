@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import multiprocessing
+import multiprocessing.context
 import secrets
 import threading
 import traceback
@@ -68,11 +69,18 @@ def variant(config: FormationConfig, identity: dict[str, Any] | None = None, **f
     return dataclasses.replace(read, secret_key=config.secret_key, **fields)
 
 
+def forking() -> multiprocessing.context.ForkServerContext:
+    """Return what tests start processes by: they are forked from one that has imported everything, so at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.races.processes", "muxi_identity.storage.postgres"])
+    return context
+
+
 class Swarm:
     """Processes that each run their share of the calls of a round, all at once."""
 
     def __init__(self, number: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = forking()
         self._barrier = barrier = context.Barrier(number)  # kept: its name is gone with it
         self.number = number
         self._pipes: list[Connection] = []

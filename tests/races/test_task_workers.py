@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import multiprocessing
 import multiprocessing.connection
 import os
 import signal
@@ -27,7 +26,7 @@ from muxi_identity.context.tasks.task import NewTask
 from muxi_identity.conversation.responder import Response, Turn
 from muxi_identity.identity.transaction import Transaction
 from tests.invariants import Row, Tables, check_invariants
-from tests.races.processes import PATIENCE, mapping_of
+from tests.races.processes import PATIENCE, forking, mapping_of
 
 PEOPLE = 20
 CONCURRENCY = 4
@@ -102,7 +101,7 @@ class Worker(NamedTuple):
 
 @contextmanager
 def workers(config: FormationConfig, file: Path, *lasts: int | None) -> Iterator[list[Worker]]:
-    context = multiprocessing.get_context("spawn")
+    context = forking()
     assert config.secret_key is not None
     started: list[Worker] = []
     try:

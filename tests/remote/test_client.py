@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from muxi_identity import (
@@ -30,7 +31,7 @@ from muxi_identity.client.remote.transport import Transport
 from tests.contract.parties import served
 from tests.invariants import check_invariants
 from tests.remote.servers import Request, lossy, scripted
-from tests.server.places import ADMIN_KEY, CLIENT_KEY
+from tests.server.places import ADMIN, ADMIN_KEY, CLIENT_KEY, data
 
 KEY = "muxi_client_0123456789"
 
@@ -172,8 +173,9 @@ async def test_keys_and_tokens(database_config: FormationConfig) -> None:
         async with AsyncFormationClient(url=server.url, admin_key=ADMIN_KEY) as admin:
             await admin.associate_user_identifiers(["alice@email.com", ("U1", "slack")], source="sign-up")
             await admin.resolve_user("bob", create_user=True)
-        site = server.app.sites.first
-        token = site.tokens.issue(("U1", "slack"), 600)["token"]
+        body = {"user_id": ["U1", "slack"]}
+        async with httpx.AsyncClient(base_url=server.url) as http:
+            token = data(await http.post("/v1/users/tokens", json=body, headers=ADMIN), 201)["token"]
 
         async with AsyncFormationClient(url=server.url, client_key=CLIENT_KEY) as client:
             await client.chat("My budget is $5,000", "alice@email.com")

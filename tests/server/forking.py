@@ -54,10 +54,12 @@ def main(file: str) -> None:
             except Exception:  # noqa: BLE001 (the outermost handler)
                 traceback.print_exc()
             finally:
+                if code:
+                    os.write(write, b"!")  # or the parent would wait for it
                 os._exit(code)
         pids.append(pid)
     for _ in range(WORKERS):
-        os.read(read, 1)
+        assert os.read(read, 1) == b".", "a worker did not start"
     print(listener.getsockname()[1], *pids, flush=True)
     sys.stdin.read()
     for pid in pids:

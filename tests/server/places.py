@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,92 @@ async def serve(
     app = create_app(configs, run_tasks=False, **clock, **options)
     async with app.running(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield app, client
+
+
+PATIENCE = 20
+
+
+class Piecemeal:
+    """An answer that comes in pieces, from an application in this process.
+
+    It speaks ASGI itself: the transport of httpx waits for the whole answer, and never goes away before it.
+    """
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._scope = {
+            "type": "http",
+            "method": request.method,
+            "path": request.url.path,
+            "raw_path": request.url.raw_path,
+            "query_string": request.url.query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "scheme": "http",
+            "server": ("test", 80),
+            "client": ("test", 1),
+            "root_path": "",
+        }
+        self._body = request.content
+        self._asked = False
+        self._left = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+        self.status = 0
+        self.headers = httpx.Headers()
+        self.text = ""
+        self.reading = asyncio.Event()
+        """Cleared, the client takes nothing more until it is set again."""
+        self.reading.set()
+
+    async def __aenter__(self) -> Piecemeal:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    def begin(self, app: Served) -> Piecemeal:
+        self._task = asyncio.create_task(app(self._scope, self._receive, self._send))
+        return self
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        await self.reading.wait()
+        async with self._news:
+            if message["type"] == "http.response.start":
+                self.status, self.headers = message["status"], httpx.Headers(message["headers"])
+            else:
+                self.text += message["body"].decode()
+            self._news.notify_all()
+
+    async def wait_for(self, text: str, times: int = 1) -> str:
+        """Wait until ``text`` has come as many times, and return all that has come."""
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: self.text.count(text) >= times)
+        return self.text
+
+    async def end(self) -> str:
+        """Wait for the end, and return all that has come."""
+        assert self._task is not None
+        async with asyncio.timeout(PATIENCE):
+            await self._task
+        return self.text
+
+    async def leave(self) -> None:
+        """Hang up, and wait until the server has noticed."""
+        self._left.set()
+        self.reading.set()
+        await self.end()
+
+
+def piecemeal(app: Served, method: str, path: str, *, headers: Mapping[str, str], json: Any = None) -> Piecemeal:
+    """Ask for what comes in pieces; leaving the block hangs up."""
+    request = httpx.Request(method, f"http://test{path}", headers=dict(headers), json=json)
+    return Piecemeal(request).begin(app)
 
 
 def data(response: httpx.Response, status: int = 200) -> Any:

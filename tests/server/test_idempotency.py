@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import Any
 
-import httpx
 import pytest
 
 from muxi_identity.config import FormationConfig
@@ -13,11 +13,13 @@ from muxi_identity.conversation.responder import Response, Turn
 from muxi_identity.errors import ModelUnavailableError, OutcomeUnknownError, StorageUnavailableError
 from muxi_identity.server import idempotency
 from muxi_identity.server.idempotency import LEASE_SECONDS, Claim, Once, Stored
+from muxi_identity.server.routes import GROUPS
 from tests.formations import Time, dump, rows_of
 from tests.invariants import check_invariants
-from tests.server.places import ADMIN, data, problem, serve, user, with_keys
+from tests.server.places import ADMIN, data, piecemeal, problem, serve, user, with_keys
 
 HELLO = {"message": "Hello!"}
+EVENTS = "text/event-stream; charset=utf-8"
 
 
 class Slow:
@@ -230,50 +232,116 @@ async def test_a_link_is_exact_also_where_its_worker_died(database_config: Forma
         assert site.config.id == database_config.id
 
 
-async def test_the_client_may_go_away(database_config: FormationConfig) -> None:
+STREAMED = {**HELLO, "stream": True}
+
+
+async def test_a_stream_that_was_left_may_be_sent_again(database_config: FormationConfig) -> None:
+    slow = Slow()
+    async with serve(with_keys(database_config), responder=slow) as (app, http):
+        headers = with_key(user("alice@email.com"), "k")
+        async with piecemeal(app, "POST", "/v1/chat", headers=headers, json=STREAMED):
+            await slow.begun.wait()
+        assert (await check_invariants(database_config))["messages"] == []
+        slow.go_on.set()
+        again = await http.post("/v1/chat", json=STREAMED, headers=headers)
+        assert "Answer 2" in again.text
+        assert (await http.post("/v1/chat", json=STREAMED, headers=headers)).text == again.text
+        assert slow.asked == 2
+        assert [site.metrics.streams for site in app.sites] == [0]
+
+
+async def test_a_stream_whose_client_was_gone_before_it_began_leaves_no_claim(
+    database_config: FormationConfig,
+) -> None:
+    slow = Slow()
+    slow.go_on.set()
+    async with serve(with_keys(database_config), responder=slow) as (app, http):
+        headers = with_key(user("alice@email.com"), "k")
+        gone = piecemeal(app, "POST", "/v1/chat", headers=headers, json=STREAMED)
+        await gone.leave()
+        again = await http.post("/v1/chat", json=STREAMED, headers=headers)
+        assert "event: done" in again.text
+        assert [site.metrics.streams for site in app.sites] == [0]
+
+
+async def test_a_stream_that_is_left_while_it_is_recorded_is_not_done_again(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow, time = Slow(), Time()
+    slow.go_on.set()
     async with serve(with_keys(database_config), time=time, responder=slow) as (app, http):
+        (site,) = app.sites
+        site.once._wait_seconds = 0.01
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        runner = site.formation._runner
+        change = runner.guarded_change
+
+        async def slowly(*arguments: Any, **named: Any) -> Any:
+            begun.set()
+            await go_on.wait()
+            return await change(*arguments, **named)
+
+        monkeypatch.setattr(
+            runner, "guarded_change", lambda *given, **named: runner._to_the_end(slowly(*given, **named))
+        )
+        headers = with_key(user("alice@email.com"), "k")
+        async with piecemeal(app, "POST", "/v1/chat", headers=headers, json=STREAMED) as left:
+            await begun.wait()
+            await left.leave()
+        go_on.set()
+        await runner.finish()
+        assert len((await check_invariants(database_config, now=time.at))["messages"]) == 2
+        time.advance(LEASE_SECONDS + 1)
+        assert '"OUTCOME_UNKNOWN"' in (await http.post("/v1/chat", json=STREAMED, headers=headers)).text
+        assert slow.asked == 1
+
+
+async def test_a_repetition_is_told_in_the_form_that_its_body_asks_for(database_config: FormationConfig) -> None:
+    slow = Slow()
+    async with serve(with_keys(database_config), responder=slow) as (app, http):
         for site in app.sites:
             site.once._wait_seconds = 0.01
         headers = with_key(user("alice@email.com"), "k")
-        body = {**HELLO, "stream": True}
-        sent = httpx.Request("POST", "http://test/v1/chat", json=body, headers=headers)
-        gone = asyncio.Event()
-        begun = False
-
-        async def receive() -> dict[str, object]:
-            nonlocal begun
-            if not begun:
-                begun = True
-                return {"type": "http.request", "body": sent.content, "more_body": False}
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(_message: object) -> None:
-            return
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/chat",
-            "raw_path": b"/v1/chat",
-            "query_string": b"",
-            "headers": [(name.lower(), value) for name, value in sent.headers.raw],
-            "scheme": "http",
-            "server": ("test", 80),
-            "client": ("test", 1),
-            "root_path": "",
-        }
-        call = asyncio.create_task(app(scope, receive, send))
+        first = asyncio.create_task(http.post("/v1/chat", json=STREAMED, headers=headers))
         await slow.begun.wait()
-        gone.set()
-        await call
+        waiting = await http.post("/v1/chat", json=STREAMED, headers=headers)
+        assert (waiting.status_code, waiting.headers["content-type"]) == (409, EVENTS)
+        assert '"REQUEST_IN_PROGRESS"' in waiting.text
+        assert int(waiting.headers["retry-after"]) >= 1
         slow.go_on.set()
-        tables = await check_invariants(database_config, now=time.at)
-        assert tables["messages"] == []
-        time.advance(LEASE_SECONDS + 1)
-        # Whether the turn was recorded is more than the server can say of a stream that was left.
-        left = await http.post("/v1/chat", json=body, headers=headers)
-        assert '"OUTCOME_UNKNOWN"' in left.text
-        again = await http.post("/v1/chat", json=HELLO, headers=with_key(user("alice@email.com"), "k3"))
-        assert data(again)["message"]["content"] == "Answer 2"
+        told = await first
+        again = await http.post("/v1/chat", json=STREAMED, headers=headers)
+        assert told.headers["content-type"] == again.headers["content-type"] == EVENTS
+        assert again.text == told.text
+        other = await http.post("/v1/chat", json={**STREAMED, "session_id": "s"}, headers=headers)
+        assert (other.status_code, other.headers["content-type"]) == (422, EVENTS)
+        for body in (b'{"stream": 1, "message": "x"}', b'[{"stream": true}]', b"{"):
+            refused = await http.post("/v1/chat", content=body, headers=user("a"))
+            assert (refused.status_code // 100, refused.headers["content-type"]) == (4, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "secret"),
+    [("/v1/users/link-codes", {}, "code"), ("/v1/users/tokens", {"user_id": ["U1", "slack"]}, "token")],
+)
+async def test_what_is_made_to_be_handed_on_is_made_once(
+    database_config: FormationConfig, path: str, body: dict[str, Any], secret: str
+) -> None:
+    async with serve(with_keys(database_config)) as (_, http):
+        headers = {**ADMIN, "X-Muxi-User-ID": "alice@email.com"}
+        made = [data(await http.post(path, json=body, headers=with_key(headers, key)), 201) for key in ("k", "k", "l")]
+        assert made[0] == made[1] != made[2]
+        for row in rows_of(await dump(database_config), "muxi_requests"):
+            assert made[0][secret].encode() not in b"".join(each for each in row.values() if isinstance(each, bytes))
+            assert made[0][secret] not in str(row)
+
+
+def test_each_post_that_writes_is_done_once() -> None:
+    """What README and docs say of all of them: those without are readings, and the two that the documents name."""
+    without = {
+        operation.name
+        for group in GROUPS
+        for operation in group.operations
+        if operation.method == "POST" and operation.repetition is None
+    }
+    assert without == {"explain_pair", "query_user_context", "search_memories", "resolve_user", "import_users"}

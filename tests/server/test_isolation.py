@@ -16,7 +16,7 @@ from muxi_identity.server_config import hash_key
 from tests.formations import Time, client_of, dump
 from tests.integration.test_isolation_of_calls import ALICE, BOB, IMPORT, NEW_KEY, OLD_KEY, PHONE, Ids, furnish
 from tests.invariants import check_invariants
-from tests.server.places import ADMIN, problem, serve, with_keys
+from tests.server.places import ADMIN, piecemeal, problem, serve, with_keys
 
 OPERATIONS = [operation for group in GROUPS for operation in group.operations]
 ENDLESS = {"stream_events"}
@@ -73,9 +73,16 @@ async def test_no_route_reaches_another_formation(
         ids = await furnish(here, HERE)
         if known:
             await furnish(there, THERE)
-    async with serve(config, elsewhere, time=time) as (_, http):
+    async with serve(config, elsewhere, time=time) as (app, http):
         before = await dump(config)
         found = 0
+        with subtests.test("stream_events"):
+            told = piecemeal(app, "GET", f"/api/{elsewhere.id}/v1/events", headers={**headers, "Last-Event-ID": "0"})
+            async with told:
+                # Where they are there too, what they hear of the past is theirs: it comes before anything else.
+                heard = await (told.wait_for("event: turn") if known else told.end())
+            assert (told.status, HERE in heard, THERE in heard) == (200 if known else 404, False, known)
+            assert await dump(config) == before
         for operation in sorted(OPERATIONS, key=lambda each: each.name in DESTRUCTIVE):
             if operation.name in ENDLESS:
                 continue

@@ -73,7 +73,7 @@ def test_forks_count_together() -> None:
     for _ in range(3):
         process = context.Process(target=lambda: [limiter.take(Role.CLIENT, b"a") for _ in range(10)])
         process.start()
-        process.join()
+        process.join(60)
         assert process.exitcode == 0
     with pytest.raises(RateLimitedError):
         limiter.take(Role.CLIENT, b"a")

@@ -87,6 +87,37 @@ def test_what_an_error_says(kind: type[errors.MuxiError]) -> None:
     assert problem.headers.get("Retry-After", "7") == "7"
 
 
+class Silent:
+    """What some application may put into an error: nothing can be had of it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+ENDLESS: dict[str, object] = {}
+ENDLESS["again"] = ENDLESS
+ODD = (
+    *(None, "soon", "", -1, 0, 0.5, 1e300, 10**5_000, -(10**5_000), float("nan"), float("inf"), True, [], {}),
+    *("\ud800", {"\ud800": {Silent(): Silent()}}, Silent(), ENDLESS, b"\xff", object),
+)
+
+
+@pytest.mark.parametrize("kind", every_class(), ids=lambda kind: kind.__name__)
+def test_whatever_an_error_holds_it_is_told(kind: type[errors.MuxiError]) -> None:
+    for odd in ODD:
+        error = kind("What happened \ud800.", retry_after=odd, conflicts=odd, types=odd)
+        for admin in (False, True):
+            problem = problem_of(error, "req_1", admin=admin)
+            told = msgspec.json.decode(failure(problem.code, problem.message, problem.details, "req_1", None))
+            assert problem.status == status_of(kind)
+            if problem.status != 500:
+                assert told["code"] == error.code
+            if "Retry-After" in problem.headers:
+                assert 1 <= int(problem.headers["Retry-After"]) <= 86_400
+
+
 @pytest.mark.parametrize("formatter", [JsonFormatter(), PlainFormatter()], ids=["json", "plain"])
 def test_what_nobody_foresaw_is_logged_without_what_it_says(formatter: logging.Formatter) -> None:
     try:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import defaultdict
+from pathlib import Path
 from urllib.parse import quote
 
+import pytest
+
 from muxi_identity.config import FormationConfig
+from muxi_identity.server.logs import ACCESS
 from muxi_identity.server.routes import GROUPS
 from tests.invariants import check_invariants
 from tests.server.places import ADMIN, CLIENT, data, problem, serve, user, with_keys
@@ -286,6 +292,24 @@ async def test_bodies(database_config: FormationConfig) -> None:
         refused = await http.post("/v1/credentials", json={"service": secret}, headers=user("a"))
         assert refused.status_code == 422
         assert secret not in refused.text
+
+
+async def test_a_chat_has_one_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger=ACCESS)
+    persistent = {"provider": "sqlite", "connection_string": str(tmp_path / "muxi.db")}
+    config = FormationConfig.from_mapping({"id": "ids", "memory": {"persistent": persistent}})
+    async with serve(with_keys(config)) as (_, http):
+        for message in ("Hello!", "/link"):
+            for given in ({}, {"X-Request-ID": "trace-1"}):
+                caplog.clear()
+                headers = {**user("alice@email.com"), **given}
+                whole = await http.post("/v1/chat", json={"message": message}, headers=headers)
+                streamed = await http.post("/v1/chat", json={"message": message, "stream": True}, headers=headers)
+                ids = [answer.headers["x-request-id"] for answer in (whole, streamed)]
+                assert ids == [given.get("X-Request-ID", each) for each in ids]
+                assert whole.json()["request"]["id"] == data(whole)["request_id"] == ids[0]
+                assert json.loads(streamed.text.rpartition("data: ")[2])["request_id"] == ids[1]
+                assert [vars(line)["fields"]["request_id"] for line in caplog.records] == ids
 
 
 async def test_request_ids(database_config: FormationConfig) -> None:

@@ -102,7 +102,7 @@ async def _issue(config: FormationConfig, given: object, seconds: int) -> UserTo
     databases = SharedDatabases()
     served = ServedFormation(config, databases)
     try:
-        return Tokens(await served.open()).issue(given, seconds)
+        return await Tokens(await served.open()).issue(given, seconds)
     finally:
         await served.close()
         await databases.close()

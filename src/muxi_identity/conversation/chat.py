@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from muxi_identity.conversation.commands import Commands
 from muxi_identity.conversation.deadline import Deadline
 from muxi_identity.conversation.reading import TurnReader
 from muxi_identity.conversation.responder import Responder, Response, StreamingResponder, Turn
-from muxi_identity.conversation.streaming import Give, TurnStream
+from muxi_identity.conversation.streaming import TurnStream
 from muxi_identity.conversation.tools import TurnTools
 from muxi_identity.conversation.turn import Ending, check_response, close_turn, storable
 from muxi_identity.errors import ModelError
@@ -92,7 +91,8 @@ class Conversation:
             IdentityChangedError: The identifier went to somebody else while the reply was computed, and the
                 responder cannot simply be asked again. Nothing was recorded.
         """
-        return await self._answer(Said(message, reference, session_id, caller, audience, timeout, continued), None)
+        said = Said(message, reference, session_id, caller.with_request_id(), audience, timeout, continued)
+        return await self._answer(said, None)
 
     def chat_stream(
         self,
@@ -109,8 +109,8 @@ class Conversation:
         A turn of which a piece was given out is never computed anew: where the identity changed, it ends with
         IdentityChangedError.
         """
-        said = Said(message, reference, session_id, caller, audience, timeout)
-        stream = TurnStream(lambda give: self._answer(said, give))
+        said = Said(message, reference, session_id, caller.with_request_id(), audience, timeout)
+        stream = TurnStream(lambda stream: self._answer(said, stream))
         self._streams.add(stream.task)
         stream.task.add_done_callback(self._streams.discard)
         return stream
@@ -123,12 +123,12 @@ class Conversation:
         if streams:
             await asyncio.wait(streams)
 
-    async def _answer(self, said: Said, give: Give | None) -> ChatReply:
+    async def _answer(self, said: Said, stream: TurnStream | None) -> ChatReply:
         check_message(said.message)
         check_session_id(said.session_id)
         check_audience(said.audience)
         check_timeout(said.timeout)
-        if said.continued and (told := await self._answer_command(said, give)) is not None:
+        if said.continued and (told := await self._answer_command(said, stream)) is not None:
             return told
         for _ in range(ATTEMPTS):
             loaded = await self._loader.load(
@@ -142,7 +142,7 @@ class Conversation:
             )
             reader = TurnReader(self._access, self._credentials, loaded.hit, said.audience)
             tools = TurnTools(reader, said.audience, self._runner.clock.now)
-            response, given = await self._respond(said, loaded, tools, give)
+            response, given = await self._respond(said, loaded, tools, stream)
             ending = Ending(
                 messages=[Message("user", redact(said.message)), Message("assistant", redact(response.text))],
                 response=response,
@@ -152,6 +152,7 @@ class Conversation:
                 audience=said.audience,
                 continued=said.continued,
             )
+            _record(stream, begun=True)
             try:
                 session_id = await self._runner.guarded_change(
                     lambda tx, loaded=loaded, ending=ending: close_turn(  # type: ignore[misc]
@@ -160,6 +161,7 @@ class Conversation:
                     said.caller,
                 )
             except GuardRefused:
+                _record(stream, begun=False)
                 if given or not self._responder.restartable:
                     break
                 continue
@@ -167,19 +169,24 @@ class Conversation:
                 message={"role": "assistant", "content": ending.response.text},
                 user_id=loaded.context["muxi_user_id"],
                 session_id=session_id,
-                request_id=f"req_{secrets.token_hex(10)}",
+                request_id=said.caller.request_id,
             )
         raise identity_changed()
 
-    async def _answer_command(self, said: Said, give: Give | None) -> ChatReply | None:
+    async def _answer_command(self, said: Said, stream: TurnStream | None) -> ChatReply | None:
+        _record(stream, begun=True)
         told = await self._commands.answer_command(
             said.message, said.reference, said.session_id, said.caller, said.audience
         )
-        if told is not None and give is not None:
-            await give(told.text)
+        if told is None:
+            _record(stream, begun=False)
+        elif stream is not None:
+            await stream.give(told.text)
         return told
 
-    async def _respond(self, said: Said, loaded: Loaded, tools: TurnTools, give: Give | None) -> tuple[Response, bool]:
+    async def _respond(
+        self, said: Said, loaded: Loaded, tools: TurnTools, stream: TurnStream | None
+    ) -> tuple[Response, bool]:
         """Return the response, and whether any of it was given out already."""
         responder = self._responder
         timeout = said.timeout if said.timeout is not None else getattr(responder, "timeout", None)
@@ -191,20 +198,28 @@ class Conversation:
             context=loaded.context,
             tools=tools,
             timeout=timeout,
+            request_id=said.caller.request_id,
         )
         try:
-            if give is None or not isinstance(responder, StreamingResponder):
+            if stream is None or not isinstance(responder, StreamingResponder):
                 response = check_response(await deadline.wait(responder.respond(turn)))
-                if give is None or not response.text:
+                if stream is None or not response.text:
                     return response, False
-                await give(response.text)
+                await stream.give(response.text)
                 return response, True
-            return await _stream(responder, turn, deadline, give)
+            return await _stream(responder, turn, deadline, stream)
         finally:
             tools.finish()
 
 
-async def _stream(responder: StreamingResponder, turn: Turn, deadline: Deadline, give: Give) -> tuple[Response, bool]:
+def _record(stream: TurnStream | None, *, begun: bool) -> None:
+    if stream is not None:
+        stream.recording = begun
+
+
+async def _stream(
+    responder: StreamingResponder, turn: Turn, deadline: Deadline, stream: TurnStream
+) -> tuple[Response, bool]:
     given = False
     async with _closing(responder.stream(turn)) as pieces:
         while True:
@@ -217,7 +232,7 @@ async def _stream(responder: StreamingResponder, turn: Turn, deadline: Deadline,
             if not isinstance(piece, str):
                 raise ModelError("The responder's stream gave what is neither a text nor a Response.")
             if piece := storable(piece):
-                await give(piece)
+                await stream.give(piece)
                 given = True
     raise ModelError("The responder's stream ended without a Response; nothing of the turn was recorded.")
 

@@ -7,7 +7,6 @@ A yes counts only where the last message of this very session is the question th
 from __future__ import annotations
 
 import re
-import secrets
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -119,7 +118,7 @@ class Commands:
                 message={"role": "assistant", "content": told.text},
                 user_id=_public_id(tx, hit),
                 session_id=session,
-                request_id=f"req_{secrets.token_hex(10)}",
+                request_id=caller.request_id,
             )
 
         return await self._links.with_identifier(reference, work, caller)

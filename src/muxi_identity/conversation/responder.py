@@ -25,7 +25,8 @@ class Turn:
     ``facts`` are the person's, newest first and one for each key: the latest ones, and those that the message seems
     to be about. ``messages`` are those of this session alone, oldest first, without the message to be answered.
     ``context`` is what :meth:`get_user_context` brings. ``tools`` act for this person; None where a turn is made by
-    hand. ``timeout`` is how many seconds the reply may take, None where nobody set a limit.
+    hand. ``timeout`` is how many seconds the reply may take, None where nobody set a limit. ``request_id`` is what the
+    reply will have as its own, for whoever keeps a log.
     """
 
     message: str
@@ -34,6 +35,7 @@ class Turn:
     context: UserContext = field(default_factory=UserContext)
     tools: TurnTools | None = None
     timeout: float | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 from muxi_identity.errors import ClientClosedError
 from muxi_identity.models import ChatReply
-
-Give: TypeAlias = Callable[[str], Awaitable[None]]
-"""Hands out one piece of a reply, and returns when somebody has taken it and asks for the next."""
 
 
 class TurnStream:
@@ -20,17 +16,20 @@ class TurnStream:
     reader, and a turn whose reader went away before the end is not recorded.
     """
 
-    def __init__(self, turn: Callable[[Give], Awaitable[ChatReply]]) -> None:
+    def __init__(self, turn: Callable[[TurnStream], Awaitable[ChatReply]]) -> None:
         self._pieces: asyncio.Queue[str] = asyncio.Queue()
         self._wanted = asyncio.Semaphore(0)
         self._loop = asyncio.get_running_loop()
+        self.recording = False
+        """Whether recording has begun: whoever leaves before that leaves nothing behind."""
         self.task: asyncio.Task[ChatReply] = self._loop.create_task(self._run(turn))
 
-    async def _run(self, turn: Callable[[Give], Awaitable[ChatReply]]) -> ChatReply:
+    async def _run(self, turn: Callable[[TurnStream], Awaitable[ChatReply]]) -> ChatReply:
         await self._wanted.acquire()  # nothing begins before somebody asks
-        return await turn(self._give)
+        return await turn(self)
 
-    async def _give(self, piece: str) -> None:
+    async def give(self, piece: str) -> None:
+        """Hand out one piece of the reply, and return when it was taken and the next one is asked for."""
         self._pieces.put_nowait(piece)
         await self._wanted.acquire()
 

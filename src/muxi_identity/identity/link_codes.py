@@ -118,7 +118,7 @@ class LinkCodes:
             try:
                 return await self._runner.guarded_change(
                     lambda tx, hit=hit: work(tx, hit),  # type: ignore[misc]
-                    Caller(caller.actor, SOURCE, caller.reason),
+                    caller._replace(source=SOURCE),
                 )
             except GuardRefused:
                 fresh = True

@@ -15,7 +15,7 @@ from muxi_identity.errors import MuxiError, StorageUnavailableError, UserNotFoun
 from muxi_identity.identifiers import Identifier, PublicId, hint
 from muxi_identity.identity.cache import Hit, IdentityCache, Token
 from muxi_identity.identity.keys import BucketKey
-from muxi_identity.identity.matching import choose, hit_of, is_barred
+from muxi_identity.identity.matching import choose, hit_of, is_barred, would_shadow
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.rows import BucketRow
 
@@ -134,7 +134,8 @@ class Lookup:
         now = self._clock()
         choice = choose(rows, reference, now)
         if choice is None:
-            return Answer(None, reference.shown, barred=is_barred(rows))
+            barred = is_barred(rows) or would_shadow(rows, reference, now)
+            return Answer(None, reference.shown, barred=barred)
         row = choice.row
         hit = hit_of(row)
         if choice.certain and known_since is not None:
@@ -262,6 +263,8 @@ class Lookup:
 
 def plain_key(reference: Identifier) -> Hashable:
     """Return the key that an identifier which is no secret is cached under."""
+    if reference.exact:
+        return ("exactly", reference.spelling, reference.type, reference.scope)
     if reference.guessed:
         return reference.spelling
     if reference.scope is None:

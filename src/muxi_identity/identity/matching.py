@@ -63,6 +63,8 @@ def choose_row(rows: Sequence[BucketRow], identifier: Identifier, now: int) -> B
 
 
 def _matching(live: Sequence[BucketRow], identifier: Identifier) -> list[BucketRow]:
+    if identifier.exact:
+        return [row for row in live if _is_exactly(identifier, row, any_scope=False)]
     if identifier.guessed:
         untyped = [row for row in live if row.type is None and row.value == identifier.value]
         return untyped or [row for row in live if row.type is not None and _is_spelling_of(identifier, row)]
@@ -103,6 +105,15 @@ def is_barred(rows: Iterable[BucketRow]) -> bool:
     ever, under whatever type it comes back, and no key is ever stored in clear because it came under a wrong type.
     """
     return any(row.secret for row in rows)
+
+
+def would_shadow(rows: Iterable[BucketRow], identifier: Identifier, now: int) -> bool:
+    """Tell whether an exact identifier that nobody has must make no first contact: its row, with less of a type or a
+    scope than one that is there, would come before that one for whoever means it by this spelling."""
+    if not identifier.exact:
+        return False
+    loose = identifier._replace(exact=False, guessed=identifier.type is None)
+    return bool(_matching([row for row in rows if row.live(now)], loose))
 
 
 def _is_exactly(identifier: Identifier, row: BucketRow, *, any_scope: bool) -> bool:

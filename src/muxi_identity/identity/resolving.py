@@ -7,6 +7,7 @@ from muxi_identity.identifiers import Identifier, PublicId
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.first_contact import first_contact
 from muxi_identity.identity.lookup import Answer, Lookup, Reference, plain_key
+from muxi_identity.identity.matching import choose, is_barred
 from muxi_identity.identity.people import new_public_id
 from muxi_identity.identity.running import Caller, Runner
 from muxi_identity.identity.slots import new_identifier
@@ -33,6 +34,22 @@ class Resolver:
             raise unknown(reference)
         return answer.hit
 
+    async def pin(self, identifier: Identifier) -> Identifier:
+        """Return the very identifier that ``identifier`` means now, and never another one of its spelling: with the
+        type and the scope of its row. One that nobody has stays as first contact would make it, and may make it still.
+
+        Raises:
+            AmbiguousIdentifierError: Untyped, and several people have it.
+        """
+        bucket = self._runner.bucket(identifier.fold)
+        rows = await self._runner.read(lambda tx: tx.bucket_rows([bucket])[bucket])
+        choice = choose(rows, identifier, self._runner.clock.now())
+        pinned = identifier._replace(guessed=False, exact=True)
+        if choice is None:
+            return pinned._replace(secret=identifier.secret or is_barred(rows))
+        row = choice.row
+        return pinned._replace(type=row.type, scope=row.scope, value=row.value, secret=row.secret, known=True)
+
     async def resolve(
         self, reference: Reference, *, create: bool, caller: Caller, fresh: bool = False
     ) -> tuple[Answer, bool]:
@@ -42,7 +59,7 @@ class Resolver:
             UserNotFoundError: Unknown, and not to be created; or a secret, which never makes first contact.
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
-        if isinstance(reference, PublicId) or not create or reference.secret:
+        if isinstance(reference, PublicId) or not create or reference.secret or reference.known:
             answer = await self._lookup.find(reference, fresh=fresh)
             if answer.hit is None:
                 raise unknown(reference)
@@ -101,9 +118,10 @@ def unknown(reference: Reference) -> UserNotFoundError:
         return UserNotFoundError(f"There is no user {reference.user_id} in this formation.", user_id=reference.user_id)
     # The value is not repeated: passed bare, it may be a key that nobody linked yet.
     kind = "That identifier" if reference.type is None else f"That {reference.type} identifier"
-    mend = (
-        "a secret must be linked before it is used, and one that was revoked or has expired stays so"
-        if reference.secret
-        else "link it first, or let first contact create a user (create_user=True, chat)"
-    )
+    if reference.secret:
+        mend = "a secret must be linked before it is used, and one that was revoked or has expired stays so"
+    elif reference.known:
+        mend = "it was when the token was made, and was unlinked or linked under a type since: ask for another token"
+    else:
+        mend = "link it first, or let first contact create a user (create_user=True, chat)"
     return UserNotFoundError(f"{kind} is not linked to anybody in this formation; {mend}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -41,11 +42,16 @@ SYSTEM_CLOCK = Clock(lambda: time.time_ns() // 1000)
 
 
 class Caller(NamedTuple):
-    """Who acts, as the history will name them."""
+    """Who acts, as the history will name them, and in which request of a server, where it is one."""
 
     actor: str
     source: str | None = None
     reason: str | None = None
+    request_id: str | None = None
+
+    def with_request_id(self) -> Caller:
+        """Return the caller with a request id: one that is made up, where there is none."""
+        return self if self.request_id is not None else self._replace(request_id=f"req_{secrets.token_hex(10)}")
 
 
 def identity_changed() -> IdentityChangedError:
@@ -187,6 +193,6 @@ class Runner:
         Raises:
             InvalidRequestError: The caller's actor, source or reason is no text, or too long.
         """
-        for name, text in zip(Caller._fields, caller, strict=True):
+        for name, text in (("actor", caller.actor), ("source", caller.source), ("reason", caller.reason)):
             check_note(name, text)
         return Change(caller.actor, caller.source, caller.reason, self.clock.now() if at is None else at)

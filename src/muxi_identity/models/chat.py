@@ -31,7 +31,7 @@ class ChatReply(dict[str, Any]):
 
     @property
     def request_id(self) -> str:
-        """The id of this turn."""
+        """The id of the request: over HTTP its ``X-Request-ID``, under which the server's log has it."""
         request_id: str = self["request_id"]
         return request_id
 

@@ -37,8 +37,9 @@ from muxi_identity.server.sites import PREFIX, MadeKeys, Sites
 _ABOUT = """
 One person, many identifiers, one memory. Every call that names a user takes any of their identifiers.
 
-Errors have a stable `code`, a `message` that says what to do, and `details` for programs. A POST that carries
-`X-Muxi-Idempotency-Key` can be sent again: it is done once.
+Errors have a stable `code`, a `message` that says what to do, and `details` for programs. A POST that writes and
+carries `X-Muxi-Idempotency-Key` can be sent again: it is done once. Only `/users/resolve`, which is harmless twice,
+and `/users/import`, which has an `import_id`, pass over the key.
 """
 
 

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from muxi_identity.arguments import check_note
 from muxi_identity.client.asynchronous import AsyncFormationClient
@@ -98,7 +98,7 @@ class Call:
     """Whether it was called outside of every formation."""
     is_late: bool = False
     """Whether its body stopped coming, and the client was told so."""
-    _bound: Given | None = None
+    _bound: Reference | None = None
     _events: bool = False
 
     def __init__(self, site: Site, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
@@ -215,7 +215,16 @@ class Call:
         return self.role is Role.ADMIN
 
     @property
-    def actor(self) -> str:
+    def client(self) -> AsyncFormationClient:
+        """The formation, in the name of whoever calls."""
+        return self.site.client(self._actor)
+
+    def acting(self, source: str | None = None) -> Caller:
+        """Return who acts, and in which request, for an operation of the engine; ``source`` is the call's own."""
+        return Caller(self._actor, source, request_id=self.request_id)
+
+    @property
+    def _actor(self) -> str:
         """Whom the history is to name: the kind of key, or in whose name the caller says that they act.
 
         An application's own word stands behind the kind of its key, so that it cannot pass for an operator's.
@@ -238,16 +247,6 @@ class Call:
         text = self.header(name)
         check_note(_NOTES[name], text)
         return text
-
-    @property
-    def client(self) -> AsyncFormationClient:
-        """The formation, in the name of whoever calls."""
-        return self.site.client(self.actor)
-
-    @property
-    def named_caller(self) -> Caller:
-        """Who acts, for an operation that no client has."""
-        return Caller(self.actor)
 
     # Whom it is about
 
@@ -277,8 +276,9 @@ class Call:
         parse = self.site.formation.parse
         if self._bound is not None:
             for each in named:
-                await self._check_bound(parse(each))
-            named = [self._bound]
+                await self._check_bound(self._bound, parse(each))
+            self.shown_user = self._pseudonym(self._bound)
+            return cast("Given", self._bound)  # what was parsed is taken as it is
         if not named:
             raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
         reference = parse(named[0])
@@ -325,13 +325,14 @@ class Call:
             raise InvalidRequestError("Name the user: X-Muxi-User-ID takes any of their identifiers.")
         return self.typed(given)
 
-    async def _check_bound(self, named: Reference) -> None:
-        assert self._bound is not None
-        bound = self.site.formation.parse(self._bound)
+    async def _check_bound(self, bound: Reference, named: Reference) -> None:
         if isinstance(named, Identifier):
-            # Named bare it is still the token's: that, with its type, is who is acted as.
-            same = isinstance(bound, Identifier) and named.fold == bound.fold
-            if same and (named.guessed or _kind(named) == _kind(bound)):
+            # Named with less than the token says of it, it is still the token's: that is who is acted as.
+            if (
+                isinstance(bound, Identifier)
+                and named.fold == bound.fold
+                and (named.guessed or (named.type == bound.type and named.scope in (None, bound.scope)))
+            ):
                 return
         elif named == bound:
             return
@@ -345,8 +346,3 @@ class Call:
         if isinstance(reference, Identifier):
             return self.site.pseudonym(reference.fold)
         return reference.user_id
-
-
-def _kind(reference: Reference) -> tuple[str | None, str | None]:
-    assert isinstance(reference, Identifier)
-    return reference.type, reference.scope

@@ -32,8 +32,10 @@ from muxi_identity.storage.tables import requests
 logger = logging.getLogger("muxi_identity.server")
 
 KEEP_SECONDS = 24 * 3600
-LEASE_SECONDS = 30
+LEASE_SECONDS = 10
+"""How long a claim stands without its worker, which renews it three times as often."""
 WAIT_SECONDS = 10.0
+"""How long a duplicate waits: no less than a lease, so that one that comes after a death is settled by itself."""
 MAX_KEY = 255
 _POLL_SECONDS = (0.05, 0.5)
 _PURPOSE = "idempotency"
@@ -175,6 +177,11 @@ class Claim:
             await self._database.transact(lambda connection: connection.execute(delete(requests).where(mine)))
         except MuxiError as error:
             logger.warning("a claim could not be given up, and ends by itself: %s", error.code)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is still to be finished or given up."""
+        return self._holding is not None
 
     def let_go(self) -> None:
         """Hold it no longer: whether the request was done is for whoever sends it again to find out."""

@@ -27,6 +27,7 @@ from muxi_identity.server.call import Access, Call
 Endpoint = Callable[..., Awaitable[Any]]
 Repetition = Literal["harmless", "once"] | None
 """What an idempotency key does: ``harmless`` is done again where its first end is unknown, ``once`` is then refused."""
+Streams = Literal["always", "asked"] | None
 
 SCOPE = "muxi.call"
 
@@ -46,7 +47,8 @@ class Operation:
 
     ``data`` is the type of what it answers, None where it answers no envelope; ``example`` an answer of it, ``body``
     a request, ``media`` the type of what is no envelope. ``takes_rows``: the endpoint
-    reads its body as it comes. ``user``: it is about one user, whom header or token may name.
+    reads its body as it comes. ``user``: it is about one user, whom header or token may name. ``streams``: it answers
+    by an event stream, always or where the request asks for one.
     """
 
     method: str
@@ -59,7 +61,7 @@ class Operation:
     raises: tuple[type[MuxiError], ...]
     repetition: Repetition
     user: bool
-    streams: bool
+    streams: Streams
     example: Any
     body: Any
     media: str | None
@@ -118,7 +120,7 @@ class Routes:
         raises: tuple[type[MuxiError], ...] = (),
         repetition: Repetition = None,
         user: bool = False,
-        streams: bool = False,
+        streams: Streams = None,
         example: Any = None,
         body: Any = None,
         media: str | None = None,

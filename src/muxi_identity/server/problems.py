@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,9 @@ STATUS: Mapping[type[errors.MuxiError], int] = {
 """An error that is not listed has the status of the nearest class above it that is."""
 
 RETRY_SECONDS = 1
+LONGEST_RETRY_SECONDS = 86_400
+_DEPTH = 8  # of what is told: what holds itself has no end
+_MOST_DIGITS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ def status_of(kind: type[errors.MuxiError]) -> int:
 
 
 def problem_of(error: errors.MuxiError, request_id: str, *, admin: bool) -> Problem:
-    """Return what to tell of ``error``; ``admin``: the caller has the admin key."""
+    """Return what to tell of ``error``; ``admin``: the caller has the admin key.
+
+    It never raises: an application's own responder may raise with anything in the details, and whoever asked must
+    still be told which error it was.
+    """
     status = status_of(type(error))
     if status == 500:
         return internal(request_id)
@@ -66,16 +74,18 @@ def problem_of(error: errors.MuxiError, request_id: str, *, admin: bool) -> Prob
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 429 or error.retryable:
-        headers["Retry-After"] = str(max(1, int(error.details.get("retry_after", RETRY_SECONDS))))
-    message, details = error.message, dict(error.details)
+        headers["Retry-After"] = str(_seconds(error.details.get("retry_after")))
+    message, details = error.message, _plain(error.details)
     if isinstance(error, errors.IdentifierConflictError) and not admin:
         # Whose it is would tell anybody with an application's key which people are the same.
         message = "Nothing was linked: some of the identifiers belong to others. The admin key tells to whom."
+        conflicts = details.get("conflicts")
         details["conflicts"] = [
             {name: value for name, value in conflict.items() if name != "muxi_user_id"}
-            for conflict in details.get("conflicts", ())
+            for conflict in (conflicts if isinstance(conflicts, list) else [])
+            if isinstance(conflict, dict)
         ]
-    return Problem(status, error.code, message, _plain(details), headers)
+    return Problem(status, error.code, _text(message), details, headers)
 
 
 def internal(request_id: str) -> Problem:
@@ -88,9 +98,29 @@ def internal(request_id: str) -> Problem:
     )
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+def _seconds(told: object) -> int:
+    """Return how long to wait: what the error says, where that is a number."""
+    if isinstance(told, int | float) and told >= 1:
+        return math.ceil(min(told, LONGEST_RETRY_SECONDS))
+    return RETRY_SECONDS
+
+
+def _plain(value: Any, depth: int = _DEPTH) -> Any:
+    """Return ``value`` as JSON has it; what JSON does not have is told by the name of its type."""
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int) and abs(value) < 10**_MOST_DIGITS:
+        return int(value)
+    if depth and isinstance(value, Mapping):
+        return {_text(str(_plain(name, 0))): _plain(each, depth - 1) for name, each in value.items()}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each, depth - 1) for each in value]
+    return type(value).__name__
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "replace").decode()

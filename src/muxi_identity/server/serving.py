@@ -30,7 +30,7 @@ from muxi_identity.server.openapi import extra_of, responses_of
 from muxi_identity.server.operations import SCOPE, Endpoint, Operation
 from muxi_identity.server.problems import Problem, internal, problem_of
 from muxi_identity.server.sites import PREFIX
-from muxi_identity.server.streams import CONTENT_TYPE, EventStream, event, told
+from muxi_identity.server.streams import CONTENT_TYPE, EventStream, asks_for_events, event, told
 
 logger = logging.getLogger("muxi_identity.server")
 
@@ -174,6 +174,8 @@ def _handler(
     async def handle(request: Request) -> Response:
         call: Call = request.scope[SCOPE]
         call.route = operation.template
+        if operation.streams == "always":
+            call.ask_for_events()
         try:
             call.authenticate(operation.access)
             if operation.takes_rows:
@@ -186,6 +188,8 @@ def _handler(
                 None if declared is None else declared.encode("latin-1"),
                 call.site.config.server.max_body_bytes,
             )
+            if operation.streams == "asked" and asks_for_events(body):
+                call.ask_for_events()  # whatever it comes to: a refusal and a repetition are told like a first answer
             again = Request(request.scope, _once(body, request.receive))
             if operation.repetition is None or call.idempotency_key is None:
                 return await inner(again)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -42,11 +42,27 @@ async def told(reply: Mapping[str, Any]) -> AsyncIterator[bytes]:
         yield each
 
 
+class _Wish(msgspec.Struct):
+    stream: Any = None
+
+
+_wish = msgspec.json.Decoder(_Wish).decode
+
+
+def asks_for_events(body: bytes) -> bool:
+    """Tell whether a request's body asks for an event stream; what is no JSON asks for nothing."""
+    try:
+        return _wish(body).stream is True
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 class EventStream(Response):
     """Sends what ``events`` yields, as it comes.
 
     A client that reads slowly slows the source down: nothing is made ahead of what was sent. ``stopping`` ends a
-    stream that has no end of its own.
+    stream that has no end of its own. ``over`` is called at the end, whichever it is: a client may be gone before the
+    first event is asked for, and a generator that was never begun cleans nothing up.
     """
 
     media_type = CONTENT_TYPE
@@ -57,6 +73,7 @@ class EventStream(Response):
         *,
         headers: Mapping[str, str] | None = None,
         stopping: asyncio.Event | None = None,
+        over: Callable[[], Awaitable[None]] | None = None,
         keep_alive: float = KEEP_ALIVE_SECONDS,
     ) -> None:
         super().__init__(
@@ -66,10 +83,18 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events = events
         self._stopping = stopping
+        self._over = over
         self._keep_alive = keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the events end, the client goes away or the server stops."""
+        try:
+            await self._send_all(receive, send)
+        finally:
+            if self._over is not None:
+                await self._over()
+
+    async def _send_all(self, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         pump = asyncio.create_task(self._pump(send))
         ends = [pump, asyncio.create_task(_gone(receive))]

@@ -88,8 +88,8 @@ class RemoteLinkCodes:
 
     async def create(self, reference: Named, caller: CallerLike) -> LinkCode:
         """Make a code for whoever ``reference`` means."""
-        # No key: a code made by an attempt whose answer was lost ends with the next one.
-        return await self._transport.call(Ask("POST", "/users/link-codes", user=reference, body={}), LinkCode)
+        ask = Ask("POST", "/users/link-codes", user=reference, body={}, keyed=True)
+        return await self._transport.call(ask, LinkCode)
 
     async def redeem(self, reference: Named, code: object, *, confirm: bool, caller: CallerLike) -> LinkRedemption:
         """Show what ``code`` joins; with ``confirm`` join them."""

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import exists, func, or_, select
+from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.context.person import members_of
+from muxi_identity.context.sessions.rows import readable
 from muxi_identity.context.tasks.rows import list_finished_runs
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.naming import member_now
@@ -58,8 +60,10 @@ def stirred(tx: Transaction, members: Mapping[int, int]) -> set[int]:
     return found
 
 
-def list_happenings(tx: Transaction, hit: Hit, since: int) -> tuple[str, list[Happening]]:
+def list_happenings(tx: Transaction, hit: Hit, since: int, *, own: bool) -> tuple[str, list[Happening]]:
     """Return who the person is now, and what happened to them from ``since`` on, the oldest first, 500 at most.
+
+    ``own``: of their turns, those alone in sessions that the caller's identifier may read.
 
     Raises:
         UserNotFoundError: The user was deleted or the identifier unlinked meanwhile.
@@ -69,11 +73,12 @@ def list_happenings(tx: Transaction, hit: Hit, since: int) -> tuple[str, list[Ha
         select(users.c.public_id).where(tx.users_where(users.c.pk == member.root_pk))
     ).scalar_one()
     mine = hit._replace(member_pk=member.pk)
-    found = [*_turns(tx, mine, user_id, since), *_jobs(tx, mine, since)]
+    whose = readable(tx, mine) if own else sessions.c.user_pk.in_(members_of(tx, mine))
+    found = [*_turns(tx, whose, user_id, since), *_jobs(tx, mine, since)]
     return user_id, sorted(found, key=lambda each: each.at)[:MOST_AT_ONCE]
 
 
-def _turns(tx: Transaction, hit: Hit, user_id: str, since: int) -> list[Happening]:
+def _turns(tx: Transaction, whose: ColumnElement[bool], user_id: str, since: int) -> list[Happening]:
     # What is said in one turn has one time in its session: of several messages, the last is the reply.
     replies = (
         select(func.max(messages.c.pk).label("pk"))
@@ -83,7 +88,7 @@ def _turns(tx: Transaction, hit: Hit, user_id: str, since: int) -> list[Happenin
         )
         .where(
             sessions.c.formation_id == tx.formation_id,
-            sessions.c.user_pk.in_(members_of(tx, hit)),
+            whose,
             sessions.c.last_activity_at >= since,
             messages.c.created_at >= since,
             messages.c.role == _ASSISTANT,

@@ -39,8 +39,9 @@ class Listener:
     Nothing is read ahead for a listener that has not taken what was read last: one that is slow costs no memory.
     """
 
-    def __init__(self, feed: Feed, reference: Reference, until: int | None) -> None:
+    def __init__(self, feed: Feed, reference: Reference, own: bool, until: int | None) -> None:
         self.reference = reference
+        self.own = own
         self.until = until
         self.user_id = ""
         """The public id of the person that is listened to."""
@@ -115,17 +116,22 @@ class Feed:
         """Look at once: something happened in this process."""
         self._news.set()
 
-    async def listen(self, reference: Reference, *, after: int | None = None, until: int | None = None) -> Listener:
+    async def listen(
+        self, reference: Reference, *, own: bool = False, after: int | None = None, until: int | None = None
+    ) -> Listener:
         """Listen to whoever ``reference`` means, from now on; ``after`` (microseconds) is where somebody left off.
 
-        ``until`` (microseconds) is when whoever listens must show anew that they may. The listener ends with
-        IdentityChangedError when the reference means somebody else, or the person became another one.
+        ``own``: of the turns, to those of the reference's own sessions alone. Runs of tasks are the person's, whichever
+        channel they were asked for in. ``until`` (microseconds) is when whoever listens must show anew that they may.
+
+        The listener ends with IdentityChangedError when the reference means somebody else, or the person became
+        another one.
 
         Raises:
             UserNotFoundError: Nobody has it.
             AmbiguousIdentifierError: Untyped, and several people have it.
         """
-        listener = Listener(self, reference, until)
+        listener = Listener(self, reference, own, until)
         now = self._runner.clock.now()
         begin = now if after is None else min(max(after, now - _DAY), now)
         listener.since = begin - _OVERLAP
@@ -133,7 +139,7 @@ class Feed:
         while True:
             since = listener.since
             listener.user_id, happened = await self._runner.read(
-                lambda tx, since=since: list_happenings(tx, hit, since)  # type: ignore[misc]
+                lambda tx, since=since: list_happenings(tx, hit, since, own=own)  # type: ignore[misc]
             )
             listener.skip(happened, begin if after is not None else self._runner.clock.now())
             if len(happened) < MOST_AT_ONCE or happened[-1].at > begin:
@@ -213,7 +219,9 @@ class Feed:
 
     async def _read(self, listener: Listener, hit: Hit, begun: int) -> None:
         try:
-            user_id, happened = await self._runner.read(lambda tx: list_happenings(tx, hit, listener.since))
+            user_id, happened = await self._runner.read(
+                lambda tx: list_happenings(tx, hit, listener.since, own=listener.own)
+            )
         except UserNotFoundError:
             listener.fail(_changed())
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -26,7 +27,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import UsageLimits
 
 from muxi_identity.conversation.budget import TokenCounter
-from muxi_identity.conversation.model.failures import FAILURES, BrokenOff, translated
+from muxi_identity.conversation.model.failures import FAILURES, BrokenOff, describe, translated
 from muxi_identity.conversation.model.naming import model_named, says_when_done
 from muxi_identity.conversation.model.offered import Hands, HostTool, offered
 from muxi_identity.conversation.model.patience import PatientModel
@@ -35,6 +36,8 @@ from muxi_identity.conversation.responder import Turn
 from muxi_identity.conversation.tools import TurnTools
 from muxi_identity.errors import ConfigurationError, ModelError, MuxiError
 from muxi_identity.secret import Secret
+
+logger = logging.getLogger("muxi_identity.conversation")
 
 # How often a model may be asked in one turn, each but the last time answering with calls of tools.
 ROUNDS = 8
@@ -130,7 +133,7 @@ class ModelAgent:
                 except StopAsyncIteration:
                     break
                 except FAILURES as error:
-                    failure = translated(error, self._context_tokens)
+                    failure = self._failure(error, turn.request_id)
                     break
                 given = given or bool(piece.strip())
                 yield piece
@@ -138,7 +141,20 @@ class ModelAgent:
             # Raised here and not above: an error in its context would carry what the provider quoted.
             raise failure
         if not given:
+            self._log("no text", ModelError.code, turn.request_id)
             raise ModelError("The language model answered with nothing; nothing of the turn was recorded.")
+
+    def _failure(self, error: BaseException, request_id: str | None = None) -> MuxiError:
+        """Return the error to raise in place of ``error``, which is logged where it is the model's."""
+        failure = translated(error, self._context_tokens)
+        if isinstance(failure, ModelError):
+            self._log(describe(error), failure.code, request_id)
+        return failure
+
+    def _log(self, what: str, code: str, request_id: str | None) -> None:
+        # Kinds and codes alone: providers quote what they were sent, the prompt and sometimes the key.
+        fields = {} if request_id is None else {"request_id": request_id}
+        logger.warning("the model %s failed with %s: %s", self.name, what, code, extra={"fields": fields})
 
     async def _pieces(
         self, prompt: Prompt, hands: Hands, seconds: float | None, streaming: bool
@@ -183,7 +199,7 @@ class ModelAgent:
         try:
             return (await plain.run(prompt, usage_limits=UsageLimits(request_limit=_RETRIES + 1))).output
         except FAILURES as error:
-            failure = translated(error, self._context_tokens)
+            failure = self._failure(error)
         raise failure
 
     def within_budget(self, text: str, end: str) -> str:

@@ -5,6 +5,7 @@ Providers quote what they were sent: the prompt, sometimes the key. So no messag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from pydantic_ai import exceptions
@@ -25,6 +26,7 @@ _PASSING = (
 )
 _TIMEOUTS = (exceptions.ModelTimeoutError, exceptions.ModelRequestTimeout, exceptions.RunTimedOut)
 _PASSING_STATUS = {408, 409, 425, 429}
+_LONGEST_WAIT = 86_400  # seconds: a provider may ask for anything
 _NOTHING = "nothing of the turn was recorded."
 
 
@@ -42,12 +44,16 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(status, int) and (status >= 500 or status in _PASSING_STATUS)
 
 
+def describe(error: BaseException) -> str:
+    """Return what a log may hold of ``error``: its kind and the status that the provider answered with."""
+    cause = _cause_of(error)
+    return f"{type(cause).__name__}{_status_of(cause)}"
+
+
 def translated(error: BaseException, limit: int) -> MuxiError:
     """Return the error to raise in place of ``error``. ``limit``: the tokens that a prompt may hold."""
-    causes = list(_causes(error))
-    cause = next((each for each in causes if is_passing(each)), causes[0])
-    status = getattr(cause, "status_code", None)
-    told = f" (HTTP {status})" if isinstance(status, int) else ""
+    cause = _cause_of(error)
+    told = _status_of(cause)
     if isinstance(cause, MuxiError):
         return cause
     if isinstance(cause, exceptions.ModelContextWindowExceededError):
@@ -59,12 +65,19 @@ def translated(error: BaseException, limit: int) -> MuxiError:
     if isinstance(cause, _TIMEOUTS):
         return ModelTimeoutError(f"The language model did not answer in time; {_NOTHING} Call again later.")
     if is_passing(cause):
-        wait = getattr(cause, "retry_after", None)
         return ModelUnavailableError(
             f"The language model cannot be reached or is overloaded{told}; {_NOTHING} Call again later.",
-            retry_after=wait,
+            **_wait_of(cause),
         )
     return ModelError(f"{_what_to_do(cause)}{told}; {_NOTHING}")
+
+
+def _wait_of(cause: BaseException) -> dict[str, int]:
+    """Return for how long the provider asks to be left alone, in whole seconds, where it says so."""
+    wait = getattr(cause, "retry_after", None)
+    if not isinstance(wait, int | float) or not wait >= 0:
+        return {}
+    return {"retry_after": max(1, math.ceil(min(wait, _LONGEST_WAIT)))}
 
 
 def _what_to_do(cause: BaseException) -> str:
@@ -83,6 +96,16 @@ def _what_to_do(cause: BaseException) -> str:
     if isinstance(cause, exceptions.UserError):
         return "The language model cannot be used as it is configured: check llm.model and the tools"
     return "The language model answered with something that cannot be read"
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    causes = list(_causes(error))
+    return next((each for each in causes if is_passing(each)), causes[0])
+
+
+def _status_of(cause: BaseException) -> str:
+    status = getattr(cause, "status_code", None)
+    return f" (HTTP {status})" if isinstance(status, int) else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

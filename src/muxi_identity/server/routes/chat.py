@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
 from fastapi import Response
 from pydantic import WithJsonSchema
 
-from muxi_identity.client.operations import Given
+from muxi_identity.conversation.streaming import TurnStream
 from muxi_identity.errors import (
     AudienceMismatchError,
     IdentityChangedError,
@@ -51,7 +52,7 @@ class ChatAnswer(TypedDict):
 
 
 class ChatBody(OpenBody):
-    """What the person says. ``timeout``: how many seconds the reply may take."""
+    """What the person says. ``timeout``: how many seconds the reply may take. ``stream`` is read before the rest."""
 
     message: MessageText
     session_id: SessionId | None = None
@@ -67,7 +68,7 @@ class ChatBody(OpenBody):
     access=Access.USER,
     data=ChatAnswer,
     user=True,
-    streams=True,
+    streams="asked",
     repetition="once",
     raises=(
         *NAMING,
@@ -91,43 +92,49 @@ async def chat(call: Calling, body: ChatBody) -> ChatReply | Response:
     An identifier that nobody has makes first contact. Without `session_id` the identifier goes on with its current
     session. JSON, unless `stream` is true or the `Accept` header asks for an event stream: then `data` events hold
     pieces of the text, `done` ends the reply, and `error` tells what went wrong. A turn is recorded when its reply is
-    complete; one whose client goes away before that is not.
+    complete; one whose client goes away before that is not, and may be sent again with the same idempotency key.
+    `request_id` is the request's own (`X-Request-ID`): of one that is sent again, what it was the first time.
     """
-    if body.stream:
-        call.ask_for_events()
-    user = await call.user(body.user_id)
+    formation = call.site.formation
+    said = body.message, formation.parse(await call.user(body.user_id)), body.session_id, call.acting("chat")
     if call.wants_events:
-        return EventStream(_events(call, user, body))
-    reply = await call.client.chat(
-        body.message, user, session_id=body.session_id, audience=body.audience, timeout=body.timeout
-    )
+        turn = formation.conversation.chat_stream(*said, audience=body.audience, timeout=body.timeout)
+        call.site.metrics.streams += 1
+        return EventStream(_events(call, turn), over=partial(_leave, call, turn))
+    reply = await formation.conversation.chat(*said, audience=body.audience, timeout=body.timeout)
     _tell(call, reply)
     return reply
 
 
-async def _events(call: Call, user: Given, body: ChatBody) -> AsyncIterator[bytes]:
-    call.site.metrics.streams += 1
-    stream = call.client.chat_stream(
-        body.message, user, session_id=body.session_id, audience=body.audience, timeout=body.timeout
-    )
+async def _events(call: Call, turn: TurnStream) -> AsyncIterator[bytes]:
     try:
-        async for piece in stream:
+        while (piece := await turn.next()) is not None:
             yield token(piece)
-        reply = stream.reply
+        reply = turn.reply
+        assert reply is not None
         if call.claim is not None:
             await call.claim.finish(200, reply)
         _tell(call, reply)
         for each in reply_events(reply, whole=False):
             yield each
     except Exception as error:  # noqa: BLE001 (the head is sent: it is told by an event)
-        if call.claim is not None:
+        if call.claim is not None and turn.recording:
             await settle(call.claim, error)
+        elif call.claim is not None:
+            await call.claim.give_up()
         yield event(describe(problem_from(error, call), call.request_id), "error")
-    finally:
-        await stream.aclose()
-        if call.claim is not None:
-            call.claim.let_go()
-        call.site.metrics.streams -= 1
+
+
+async def _leave(call: Call, turn: TurnStream) -> None:
+    """End what is left of a stream, whichever way it ended, and if it never began."""
+    await turn.close()
+    call.site.metrics.streams -= 1
+    if call.claim is None or not call.claim.held:
+        return
+    if turn.recording:
+        call.claim.let_go()  # it may go through all the same
+    else:
+        await call.claim.give_up()  # a client that lost its connection may send it again
 
 
 def _tell(call: Call, reply: ChatReply) -> None:

@@ -11,6 +11,7 @@ from fastapi import Header, Request, Response
 from muxi_identity.context.feed.service import Listener
 from muxi_identity.errors import MuxiError
 from muxi_identity.server.call import Access, Call
+from muxi_identity.server.keys import Role
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import NAMING, UserInQuery
 from muxi_identity.server.serving import describe, problem_from
@@ -30,21 +31,24 @@ LastEventId = Annotated[
 ]
 
 
-@routes.add("GET", "/events", access=Access.USER, data=None, user=True, streams=True, raises=NAMING)
+@routes.add("GET", "/events", access=Access.USER, data=None, user=True, streams="always", raises=NAMING)
 async def stream_events(
     call: Calling, request: Request, user_id: UserInQuery = None, last_event_id: LastEventId = None
 ) -> Response:
     """Listen to the turns and the task runs of a person, without end.
 
     `listening` comes first, then `turn` for each turn that is recorded and `job` for each run of a task that ends,
-    whichever worker or process they come from. Each has an id to go on from (`Last-Event-ID`). The stream ends with
-    `error` when the person became another one (`IDENTITY_CHANGED`) or the token has expired (`UNAUTHORIZED`). An event
-    stream whatever the `Accept` header says.
+    whichever worker or process they come from. With a user token, turns are those of the token's own identifier alone,
+    whose sessions it may read; runs are the person's, as tasks are. With a key, turns of all their channels are told.
+    Each event has an id to go on from (`Last-Event-ID`). The stream ends with `error` when the person became another
+    one (`IDENTITY_CHANGED`) or the token has expired (`UNAUTHORIZED`). An event stream whatever the `Accept` header
+    says.
     """
-    call.ask_for_events()
     reference = call.site.formation.parse(await call.user(user_id))
     after = int(last_event_id) if last_event_id is not None and _ID.fullmatch(last_event_id) else None
-    listener = await call.site.formation.feed.listen(reference, after=after, until=call.good_until)
+    listener = await call.site.formation.feed.listen(
+        reference, own=call.role is Role.TOKEN, after=after, until=call.good_until
+    )
     call.shown_user = listener.user_id
     return EventStream(_told(call, listener), stopping=request.app.state.served.stopping)
 

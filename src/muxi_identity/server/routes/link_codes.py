@@ -41,6 +41,7 @@ class RedeemBody(OpenBody):
     data=LinkCode,
     status=201,
     user=True,
+    repetition="harmless",
     raises=(*NAMING, IdentityChangedError),
     body={},
     example={"code": "ABCD-EFGH", "expires_at": "2026-01-01T00:10:00.000000Z"},
@@ -48,7 +49,8 @@ class RedeemBody(OpenBody):
 async def create_link_code(call: Calling, body: CodeBody) -> LinkCode:
     """Make a code for an identifier, good once and for ten minutes.
 
-    Give it only to whoever wrote in under this identifier. Another request makes another one, and ends this.
+    Give it only to whoever wrote in under this identifier. Another request makes another one, and ends this; one that
+    is sent again with its idempotency key is told the same one.
     """
     return await call.client.create_link_code(await call.user(body.user_id))
 

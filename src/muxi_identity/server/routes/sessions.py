@@ -190,7 +190,7 @@ async def clear_buffers(call: Calling, user_id: UserInQuery = None) -> ClearResu
         return await call.client.clear_sessions(user)
     if not call.is_admin:
         raise ForbiddenError("Name the user (X-Muxi-User-ID); clearing everybody's messages takes the admin key.")
-    return await call.site.formation.buffers.clear(call.named_caller)
+    return await call.site.formation.buffers.clear(call.acting())
 
 
 @routes.add(

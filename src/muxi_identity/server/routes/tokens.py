@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from muxi_identity.errors import InvalidIdentifierError
+from muxi_identity.errors import AmbiguousIdentifierError, InvalidIdentifierError
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import AnyIdentifier, Body
@@ -28,7 +28,8 @@ class TokenBody(Body):
     access=Access.ADMIN,
     data=UserToken,
     status=201,
-    raises=(InvalidIdentifierError,),
+    repetition="harmless",
+    raises=(InvalidIdentifierError, AmbiguousIdentifierError),
     body={"user_id": ["user_123", "internal"], "expires_in": 3600},
     example={
         "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9...",
@@ -41,7 +42,8 @@ class TokenBody(Body):
 async def create_user_token(call: Calling, body: TokenBody) -> UserToken:
     """Make a token that acts as one identifier until it expires.
 
-    Give it to a page or an app of the person whom your application has signed in. It cannot be called back; a new
-    `MUXI_SECRET_KEY` would end all of them.
+    Give it to a page or an app of the person whom your application has signed in. It is bound to the identifier as it
+    is linked now, with the type and the scope that the answer shows: one of the same spelling that is linked to
+    somebody else later is not its own. It cannot be called back; a new `MUXI_SECRET_KEY` would end all of them.
     """
-    return call.site.tokens.issue(body.user_id, body.expires_in)
+    return await call.site.tokens.issue(body.user_id, body.expires_in)

@@ -1,0 +1,61 @@
+"""No statistics of which formations there are: PostgreSQL would take the rows of a new one for hardly any."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+_COLUMN = "formation_id"
+_TABLES = (
+    "muxi_api_keys",
+    "muxi_credentials",
+    "muxi_formations",
+    "muxi_history",
+    "muxi_idempotency",
+    "muxi_identifiers",
+    "muxi_import_notes",
+    "muxi_imports",
+    "muxi_link_attempts",
+    "muxi_link_codes",
+    "muxi_memories",
+    "muxi_merges",
+    "muxi_messages",
+    "muxi_outbox",
+    "muxi_preferences",
+    "muxi_requests",
+    "muxi_separations",
+    "muxi_sessions",
+    "muxi_synopses",
+    "muxi_task_runs",
+    "muxi_tasks",
+    "muxi_users",
+    "muxi_working_memory",
+)
+_GATHERED = sa.text(
+    "SELECT tablename FROM pg_stats WHERE schemaname = current_schema() AND attname = :column"
+).bindparams(column=_COLUMN)
+
+
+def upgrade() -> None:
+    """Gather none from now on, and drop those that are there."""
+    connection = op.get_bind()
+    if connection.dialect.name != "postgresql":
+        return
+    gathered = set(connection.scalars(_GATHERED))
+    for table in _TABLES:
+        if table in gathered:
+            # A type set anew, be it the same, is what drops them. The rows stay as they are.
+            op.alter_column(table, _COLUMN, type_=sa.Text(), existing_nullable=False)
+        op.execute(f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} SET STATISTICS 0")
+
+
+def downgrade() -> None:
+    """Gather them as PostgreSQL does by itself."""
+    if op.get_bind().dialect.name == "postgresql":
+        for table in _TABLES:
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} SET STATISTICS -1")
