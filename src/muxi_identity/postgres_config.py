@@ -16,8 +16,9 @@ Host = tuple[str, int | None]
 class ConnectionLimits:
     """How much of a PostgreSQL server one process takes, and how long it waits for it. Times in seconds.
 
-    ``pool_size`` connections run transactions; up to nine more run single statements. ``max_waiting`` callers may wait
-    for either, each at most ``wait_timeout``: what comes beyond is refused at once.
+    ``pool_size`` connections run transactions; up to nine more run single statements, and one listens. ``max_waiting``
+    callers may wait for a place, each at most ``wait_timeout``: what comes beyond is refused at once.
+    ``prepared_statements`` says whether statements are prepared by name; None: where no pooler stands in between.
     """
 
     pool_size: int = 5
@@ -25,6 +26,7 @@ class ConnectionLimits:
     wait_timeout: float = 10.0
     connect_timeout: float = 10.0
     statement_timeout: float = 30.0
+    prepared_statements: bool | None = None
 
 
 def hosts_of(url: str) -> list[Host]:
@@ -73,7 +75,7 @@ def read_url(section: Section, key: str) -> Secret:
 
 def read_limits(section: Section) -> ConnectionLimits:
     """Read the section ``connections`` of ``memory.persistent``."""
-    names = ("pool_size", "max_waiting", "wait_timeout", "connect_timeout", "statement_timeout")
+    names = ("pool_size", "max_waiting", "wait_timeout", "connect_timeout", "statement_timeout", "prepared_statements")
     given, default = section.section("connections", *names), ConnectionLimits()
     return ConnectionLimits(
         pool_size=given.count("pool_size", default.pool_size),
@@ -81,4 +83,5 @@ def read_limits(section: Section) -> ConnectionLimits:
         wait_timeout=given.seconds("wait_timeout", default.wait_timeout),
         connect_timeout=given.seconds("connect_timeout", default.connect_timeout),
         statement_timeout=given.seconds("statement_timeout", default.statement_timeout),
+        prepared_statements=given.flag("prepared_statements", True) if given.has("prepared_statements") else None,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import secrets
 from time import monotonic
 from typing import Any
 
@@ -11,6 +13,8 @@ import asyncpg
 
 from muxi_identity.postgres_config import Host, hosts_of
 from muxi_identity.storage.errors import ServerIsReadOnly
+
+logger = logging.getLogger("muxi_identity.storage")
 
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two attempts
@@ -28,16 +32,34 @@ async def say_farewell(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
+class NamingConnection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection whose prepared statements have names that no other connection ever gives.
+
+    The driver counts them from one in each process. Behind a pooler that lends connections to the server by the
+    transaction, such a name would run what another process prepared under it.
+    """
+
+    __slots__ = ()
+
+    def _get_unique_id(self, prefix: str) -> str:
+        return f"muxi_{prefix}_{secrets.token_hex(8)}"
+
+
 class Connector:
     """Opens connections to the database at ``url``, each within ``seconds``. Belongs to one event loop.
+
+    ``prepares`` says whether statements may be prepared by name, once for each connection. Without a name they are
+    sent to be parsed each time, in the round trip that runs them. None leaves it to the first connection: where that
+    leads to the server itself, they may.
 
     Of several servers it begins with the one that was right the last time. While none answers, attempts keep a
     growing pause with jitter, all of this process together: a server that comes up is not met by everybody at once.
     """
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, *, prepares: bool | None = None) -> None:
         self._url = url
         self._seconds = seconds
+        self._prepares = prepares
         self._hosts: list[Host] = hosts_of(url)
         self._failures = 0
         self._not_before = 0.0
@@ -87,10 +109,27 @@ class Connector:
         raise next((fault for fault in faults if not isinstance(fault, _REFUSALS)), faults[-1])
 
     async def _try(self, options: dict[str, Any]) -> asyncpg.Connection:
+        if not self._prepares:
+            options = {"statement_cache_size": 0, **options}  # with it, the driver gives no names
         try:
-            return await asyncpg.connect(self._url, **options)
+            connection = await asyncpg.connect(self._url, connection_class=NamingConnection, **options)
         except asyncpg.TargetServerAttributeNotMatched:
             raise ServerIsReadOnly from None
+        if self._prepares is None:
+            self._prepares = await self._leads_to_server(connection)
+        return connection
+
+    async def _leads_to_server(self, connection: asyncpg.Connection) -> bool:
+        """Tell whether nothing lends servers in between: a pooler makes up the key by which a client may cancel."""
+        try:
+            pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=self._seconds)
+        except BaseException:
+            connection.terminate()
+            raise
+        direct = bool(connection.get_server_pid() == pid)
+        if not direct:
+            logger.info("a pooler stands before PostgreSQL: statements are sent without being prepared by name")
+        return direct
 
     def leave_server(self) -> None:
         """Have every connection of now closed when it is next used: the server takes no writes any more."""
