@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
+import weakref
 from time import monotonic
 from typing import Any
 
@@ -32,17 +34,30 @@ async def say_farewell(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
-class NamingConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection whose prepared statements have names that no other connection ever gives.
-
-    The driver counts them from one in each process. Behind a pooler that lends connections to the server by the
-    transaction, such a name would run what another process prepared under it.
-    """
+class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
+    """The driver's connection, with names that are its own and an end that needs no event loop."""
 
     __slots__ = ()
 
     def _get_unique_id(self, prefix: str) -> str:
+        # The driver counts from one in each process. Behind a pooler that lends connections to the server by the
+        # transaction, such a name would run what another process prepared under it.
         return f"muxi_{prefix}_{secrets.token_hex(8)}"
+
+    def cut_off(self) -> None:
+        """End it at once and without a word, also where its event loop has ended. Doing it twice is harmless."""
+        if not self._loop.is_closed():
+            self.terminate()
+            return
+        # A transport closes its socket in a callback of its loop, and one that is closed takes none: it is called here.
+        # Under TLS it is that of the transport below. uvloop closes the sockets itself, with the loop.
+        tls = getattr(self._transport, "_ssl_protocol", None)
+        transport = self._transport if tls is None else tls._transport
+        with contextlib.suppress(RuntimeError):
+            self.terminate()
+        if getattr(transport, "_sock", None) is not None:
+            with contextlib.suppress(RuntimeError):
+                transport._call_connection_lost(None)
 
 
 class Connector:
@@ -61,13 +76,14 @@ class Connector:
         self._seconds = seconds
         self._prepares = prepares
         self._hosts: list[Host] = hosts_of(url)
+        self._opened: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._failures = 0
         self._not_before = 0.0
         self._moved_at = -_BETWEEN_MOVES
         self.generation = 0
         """Rises with :meth:`leave_server`. A connection of an older one is to be closed, not used."""
 
-    async def connect(self, **options: Any) -> asyncpg.Connection:
+    async def connect(self, **options: Any) -> ServerConnection:
         """Open a connection; ``options`` are those of the driver.
 
         Raises:
@@ -88,7 +104,7 @@ class Connector:
         self._failures = 0
         return connection
 
-    async def _first_that_answers(self, options: dict[str, Any]) -> asyncpg.Connection:
+    async def _first_that_answers(self, options: dict[str, Any]) -> ServerConnection:
         if not self._hosts:
             return await self._try({"timeout": self._seconds, **options})
         # A server that is gone without a word must not take the time of the one that has its place.
@@ -108,18 +124,25 @@ class Connector:
         # A replica that lags behind may not know the user or the database yet: only if all say so is it so.
         raise next((fault for fault in faults if not isinstance(fault, _REFUSALS)), faults[-1])
 
-    async def _try(self, options: dict[str, Any]) -> asyncpg.Connection:
+    async def _try(self, options: dict[str, Any]) -> ServerConnection:
         if not self._prepares:
             options = {"statement_cache_size": 0, **options}  # with it, the driver gives no names
+        connection: ServerConnection
         try:
-            connection = await asyncpg.connect(self._url, connection_class=NamingConnection, **options)
+            connection = await asyncpg.connect(self._url, connection_class=ServerConnection, **options)
         except asyncpg.TargetServerAttributeNotMatched:
             raise ServerIsReadOnly from None
+        self._opened.add(connection)
         if self._prepares is None:
             self._prepares = await self._leads_to_server(connection)
         return connection
 
-    async def _leads_to_server(self, connection: asyncpg.Connection) -> bool:
+    def cut_off(self) -> None:
+        """End every connection that was opened here, after their event loop has ended."""
+        for connection in list(self._opened):
+            connection.cut_off()
+
+    async def _leads_to_server(self, connection: ServerConnection) -> bool:
         """Tell whether nothing lends servers in between: a pooler makes up the key by which a client may cancel."""
         try:
             pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=self._seconds)

@@ -115,8 +115,12 @@ class PostgresDatabase(Database):
             closing.append(engine.close())
         await asyncio.gather(*closing)
 
-    def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
+    def abandon(self, *, forked: bool) -> None:
+        if forked:
+            _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
+        else:
+            self._connector.cut_off()
+            self._listening.cut_off()
         self._start()
 
     async def transact(self, work: Work[T]) -> T:

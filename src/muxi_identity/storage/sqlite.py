@@ -131,7 +131,8 @@ class SqliteDatabase(Database):
                 worker.stop()
         self._disconnect()
 
-    def abandon(self) -> None:
+    def abandon(self, *, forked: bool) -> None:
+        # Before a fork every connection was closed: either way those that are open now are this process's.
         workers = [self._writing, self._reading]
         self._writing = self._reading = None
         for worker in workers:
