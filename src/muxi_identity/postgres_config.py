@@ -1,4 +1,7 @@
-"""What is configured of PostgreSQL: its address, which may list several servers, and how much of it is used. Pure."""
+"""What is configured of PostgreSQL: its address, which may list several servers, and how much of it is used. Pure.
+
+SQLite shares the bounds of the line that forms before either.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from muxi_identity.secret import Secret
 from muxi_identity.settings import Section, is_url
 
 _WRITABLE = frozenset({"read-write", "primary"})
+_OF_SQLITE = ("max_waiting", "wait_timeout")
 Host = tuple[str, int | None]
 
 
@@ -18,7 +22,8 @@ class ConnectionLimits:
 
     ``pool_size`` connections run transactions; up to nine more run single statements, and one listens. ``max_waiting``
     callers may wait for a place, each at most ``wait_timeout``: what comes beyond is refused at once.
-    ``prepared_statements`` says whether statements are prepared by name; None: where no pooler stands in between.
+    ``prepared_statements`` says whether statements are prepared by name; None: where no pooler stands in between. Of
+    these, SQLite has the bounds of waiting alone: there is one place to write, and one to read.
     """
 
     pool_size: int = 5
@@ -73,10 +78,13 @@ def read_url(section: Section, key: str) -> Secret:
     return Secret(f"postgresql://{text.partition('://')[2]}")
 
 
-def read_limits(section: Section) -> ConnectionLimits:
+def read_limits(section: Section, *, postgres: bool) -> ConnectionLimits:
     """Read the section ``connections`` of ``memory.persistent``."""
     names = ("pool_size", "max_waiting", "wait_timeout", "connect_timeout", "statement_timeout", "prepared_statements")
     given, default = section.section("connections", *names), ConnectionLimits()
+    for name in given.names():
+        if not postgres and name not in _OF_SQLITE:
+            given.fail(name, "is about connections to PostgreSQL; leave it out for SQLite")
     return ConnectionLimits(
         pool_size=given.count("pool_size", default.pool_size),
         max_waiting=given.count("max_waiting", default.max_waiting),

@@ -416,6 +416,7 @@ async def test_a_second_live_loop_is_refused(database_config: FormationConfig) -
 # Forks
 
 FORK = """
+from muxi_identity.identity import cache
 client = FormationClient(config)
 mine = client.resolve_user("parent", True)["muxi_user_id"]
 client.chat("My plan is 5", "parent")
@@ -423,6 +424,7 @@ read, write = os.pipe()
 child = os.fork()
 if child == 0:
     try:
+        assert not cache._shared  # nobody tells it of changes made before it listens
         assert client.resolve_user("parent")["muxi_user_id"] == mine
         assert "5" in client.chat("What's my plan?", "parent").text
         os.write(write, client.resolve_user("child", True)["muxi_user_id"].encode())
@@ -430,6 +432,7 @@ if child == 0:
     except BaseException as error:
         os.write(write, repr(error).encode())
         os._exit(1)
+assert cache._shared
 # Both at once.
 for number in range(10):
     client.resolve_user(f"more-{{number}}", True)

@@ -20,13 +20,14 @@ import pytest
 from muxi_identity import AsyncFormationClient, FormationConfig
 from muxi_identity.client.lifecycle import Lifecycle
 from muxi_identity.config import CacheConfig, Secret
-from muxi_identity.errors import AmbiguousIdentifierError
+from muxi_identity.errors import AmbiguousIdentifierError, StorageUnavailableError
+from muxi_identity.identity import running
 from muxi_identity.identity.coherence import listener as listener_module
 from muxi_identity.identity.coherence.listening import Listening
 from muxi_identity.identity.coherence.notices import CHANNEL, read_notice, write_notice
 from muxi_identity.storage.postgres import PostgresDatabase
 from muxi_identity.storage.sharing import SharedDatabases
-from tests.integration.test_cache_promises import count_look_ups, engine, hold_next_look_up, who
+from tests.integration.test_cache_promises import commit_next_late, count_look_ups, engine, hold_next_look_up, who
 from tests.invariants import check_invariants
 from tests.proxy import Proxy
 from tests.races.peer import Peer
@@ -283,6 +284,23 @@ async def test_a_look_up_that_began_before_it_was_heard_fills_nothing(
     for _ in range(2):
         assert {given: await meaning(client, given) for given in expected} == expected
     assert await asking == expected[NAME]
+
+
+async def test_a_change_of_ones_own_that_nobody_expects_any_more(
+    config: FormationConfig, client: AsyncFormationClient, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed after its fence was lowered: what it tells is then as good as if another process did."""
+    monkeypatch.setattr(running, "_DOUBT_SECONDS", 0.0)
+    await become_two(client)
+    held, pending = commit_next_late(engine(client))
+    with pytest.raises(StorageUnavailableError):
+        await client.associate_user_identifiers([NAME], "usr_new", on_conflict="merge")
+    await is_answered_from_memory(client, NAME)  # true, and the fence is down
+    held.let_go()
+    await pending[0]
+    await ears.are_still(client)
+    assert await meaning(client, NAME) == NEW
+    await check_invariants(config)
 
 
 async def test_plain_contacts_and_links_tell_nobody(config: FormationConfig, client: AsyncFormationClient) -> None:

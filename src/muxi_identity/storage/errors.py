@@ -134,7 +134,9 @@ def _translate_sqlite(error: sqlite3.Error) -> BaseException:
         columns = re.sub(r"^.*constraint failed: ", "", str(error))
         return _violated(_SQLITE_UNIQUE.get(columns, columns))
     if name in _SQLITE_BUSY:
-        return StorageUnavailableError("The database file is busy with another process's writes; call again later.")
+        return StorageUnavailableError(
+            "The database file is busy with another process's writes; call again later.", retry_after=1
+        )
     if name == "SQLITE_FULL":
         return StorageUnavailableError("The disk of the database file is full; free some space and call again.")
     if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
