@@ -71,6 +71,17 @@ async def test_everything_works(direct: FormationConfig, pooler: Pooler) -> None
         await other.delete_user("1@x.com")
         assert await other.find_user("1@x.com") is None
     await check_invariants(direct)
+    assert await settings_of_each(pooler.url(url)) == {()}
+
+
+async def settings_of_each(url: str) -> set[tuple[str, ...]]:
+    """Return what somebody has set in the sessions behind ``url``, but for what a pooler sets for each client."""
+    connection = await asyncpg.connect(url, statement_cache_size=0)
+    reading = "SELECT name FROM pg_settings WHERE source = 'session' AND setting <> reset_val AND name <> $1"
+    try:
+        return {tuple(row["name"] for row in await connection.fetch(reading, "client_encoding")) for _ in range(8)}
+    finally:
+        await connection.close()
 
 
 async def outcome(call: Any) -> object:

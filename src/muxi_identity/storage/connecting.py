@@ -44,6 +44,14 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
         # transaction, such a name would run what another process prepared under it.
         return f"muxi_{prefix}_{secrets.token_hex(8)}"
 
+    async def _introspect_types(self, *arguments: Any) -> Any:
+        if self._stmt_cache_enabled or self.is_in_transaction():
+            return await super()._introspect_types(*arguments)
+        # The first time that an array is sent, the driver switches JIT off in the session, asks what the array is made
+        # of, and switches it on again. A pooler would do each in another session, and leave one without JIT.
+        async with self.transaction():
+            return await super()._introspect_types(*arguments)
+
     def cut_off(self) -> None:
         """End it at once and without a word, also where its event loop has ended. Doing it twice is harmless."""
         if not self._loop.is_closed():
