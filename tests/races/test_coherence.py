@@ -321,18 +321,18 @@ async def test_plain_contacts_and_links_tell_nobody(config: FormationConfig, cli
     for number in range(5):
         await client.resolve_user(f"new-{number}", True)
         await client.chat("Hello!", f"chat-{number}")
-        await client.associate_user_identifiers([f"{number}@x.com", (f"U{number}", "slack")])
+        await client.associate_user_identifiers([f"{number}@x.com", (f"U-{number}", "slack")])
         await client.associate_user_identifiers([(f"V{number}", "slack")], "usr_old")
-        await client.associate_user_identifiers([f"{number}@x.com", (f"U{number}", "slack")])  # linked already
+        await client.associate_user_identifiers([f"{number}@x.com", (f"U-{number}", "slack")])  # linked already
         await client.associate_user_identifiers([{"identifier": f"{number}@x.com", "metadata": {"n": number}}])
         await client.set_preference(f"{number}@x.com", "language", "pt")
-    await client.unlink_user_identifier(("U0", "slack"))
+    await client.unlink_user_identifier(("U-0", "slack"))
     await listener.execute("SELECT pg_notify($1, 'done')", CHANNEL)
     async with asyncio.timeout(PATIENCE):
         await done.wait()
     await listener.close()
     assert len(told) == 1  # the unlinking
-    assert "U0" not in told[0]
+    assert "U-0" not in told[0]  # what it holds in base64 has no hyphen
 
 
 # A network, a server and a process that do not do what they should
