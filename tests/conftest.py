@@ -14,6 +14,7 @@ import pytest
 
 from muxi_identity.config import FormationConfig, Secret
 from muxi_identity.storage.sqlite import SqliteDatabase
+from tests.pooler import NoPooler, Pooler, start_pooler
 from tests.postgres import PostgresCluster, start_cluster
 
 if os.environ.get("MUXI_LONG"):
@@ -43,6 +44,21 @@ def postgres_url(postgres_cluster: PostgresCluster) -> str:
 def shared_postgres_url(postgres_cluster: PostgresCluster) -> str:
     """The one database that all formations of ``database_config`` live in."""
     return postgres_cluster.create_database()
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres_cluster: PostgresCluster) -> Iterator[Pooler]:
+    """A PgBouncer in front of the session's server.
+
+    No package carries one for whoever may not install any, so a machine without it skips what needs it, and says so.
+    CI installs it, and names it in the environment: then it must be there.
+    """
+    try:
+        pooler = start_pooler(postgres_cluster, connections=4)
+    except NoPooler as missing:
+        pytest.skip(str(missing))
+    yield pooler
+    pooler.stop()
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,11 @@ _START_SECONDS = 60.0
 # Parent of the server: ends it and its files when told to, and as well when the process that started it was
 # killed and could not tell (its end of the pipe closes). Nothing is worth a clean shutdown.
 _KEEPER = """
+signal=$1
+shift
 "$@" </dev/null >>"$HOME/log" 2>&1 &
 read -r _
-kill -QUIT $! 2>/dev/null
+kill -"$signal" $! 2>/dev/null
 wait $!
 cd / && rm -rf "$HOME"
 """
@@ -237,9 +239,7 @@ def _serve(
     if result.returncode != 0:
         shutil.rmtree(home, ignore_errors=True)
         raise RuntimeError(f"{make_data[0]} failed:\n{result.stdout}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     throw_away = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": str(home),
@@ -251,8 +251,26 @@ def _serve(
         "track_commit_timestamp": "on",  # what was committed when: tests/hunts compare it with what was answered
     }
     options = [f"--{name}={value}" for name, value in (throw_away | settings).items()]
-    keeper = subprocess.Popen(
-        ["/bin/sh", "-c", _KEEPER, "keeper", binaries / "postgres", "-D", home / "data", *options],
+    keeper = keep([binaries / "postgres", "-D", home / "data", *options], home, account, "QUIT")
+    cluster = PostgresCluster(binaries, home, port, password, keeper)
+    atexit.register(cluster.stop)
+    return cluster
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def keep(
+    command: list[str | Path], home: Path, account: pwd.struct_passwd | None, signal: str
+) -> subprocess.Popen[bytes]:
+    """Run a server until its standard input is closed, then end it by ``signal`` and remove ``home``, with its log."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _KEEPER, "keeper", signal, *command],
         cwd=home,
         env=_environment(home),
         stdin=subprocess.PIPE,
@@ -263,9 +281,6 @@ def _serve(
         group=account.pw_gid if account else None,
         extra_groups=[] if account else None,
     )
-    cluster = PostgresCluster(binaries, home, port, password, keeper)
-    atexit.register(cluster.stop)
-    return cluster
 
 
 def _wait_until_ready(cluster: PostgresCluster) -> bool:

@@ -247,7 +247,7 @@ def _credential_keys(top: Section, sources: SecretSources) -> tuple[Secret, ...]
 def _database(section: Section, base: Path | None) -> DatabaseConfig:
     key = "connection_string"
     provider = section.choice("provider", "sqlite", "sqlite", "postgres", "postgresql")
-    limits = read_limits(section)
+    limits = read_limits(section, postgres=provider != "sqlite")
     if provider != "sqlite":
         listen = "listen_connection_string"
         return DatabaseConfig(
@@ -260,8 +260,6 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
         section.fail("listen_connection_string", "is for PostgreSQL; remove the key, or set provider to postgres")
     text = section.text(key, "").strip()
     scheme, separator, rest = text.partition("://")
-    if section.has("connections"):
-        section.fail("connections", "is about connections to PostgreSQL; leave it out for SQLite")
     if scheme in ("postgres", "postgresql") and separator:
         section.fail(key, "names a PostgreSQL database; set memory.persistent.provider to postgres")
     if separator and (scheme != "sqlite" or not rest.startswith("/")):
@@ -269,14 +267,16 @@ def _database(section: Section, base: Path | None) -> DatabaseConfig:
     file = rest[1:] if separator else text
     if file == ":memory:" or "\0" in file or (separator and (not file or "?" in file)):
         section.fail(key, "expected the path of a file; for a throw-away formation use ephemeral()")
-    if file:
-        return DatabaseConfig("sqlite", path=(base or Path.cwd()).absolute() / os.path.expanduser(file))
-    if base is not None:
-        return DatabaseConfig("sqlite", path=base.absolute() / _DATABASE_FILE)
     home = os.environ.get("MUXI_HOME")
-    if home:
-        return DatabaseConfig("sqlite", path=Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE)
-    return DatabaseConfig("sqlite", path=Path.cwd() / ".muxi" / _DATABASE_FILE, ignore_in_git=True)
+    if file:
+        path = (base or Path.cwd()).absolute() / os.path.expanduser(file)
+    elif base is not None:
+        path = base.absolute() / _DATABASE_FILE
+    elif home:
+        path = Path(os.path.expanduser(home)).absolute() / _DATABASE_FILE
+    else:
+        path = Path.cwd() / ".muxi" / _DATABASE_FILE
+    return DatabaseConfig("sqlite", path=path, limits=limits, ignore_in_git=not (file or base or home))
 
 
 def _lease(section: Section) -> float:

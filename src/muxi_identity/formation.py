@@ -263,6 +263,11 @@ class Formation:
         await self._lookup.close()
         await self._close_database()
 
+    def abandon(self, *, forked: bool) -> None:
+        """Let go of everything without the event loop: it has ended, or is the parent's (``forked``)."""
+        self._coherence.abandon()
+        self.database.abandon(forked=forked)
+
     async def _close_database(self) -> None:
         if self._owns_database:
             await self.database.close()

@@ -1,4 +1,7 @@
-"""What is configured of PostgreSQL: its address, which may list several servers, and how much of it is used. Pure."""
+"""What is configured of PostgreSQL: its address, which may list several servers, and how much of it is used. Pure.
+
+SQLite shares the bounds of the line that forms before either.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from muxi_identity.secret import Secret
 from muxi_identity.settings import Section, is_url
 
 _WRITABLE = frozenset({"read-write", "primary"})
+_OF_SQLITE = ("max_waiting", "wait_timeout")
 Host = tuple[str, int | None]
 
 
@@ -16,8 +20,10 @@ Host = tuple[str, int | None]
 class ConnectionLimits:
     """How much of a PostgreSQL server one process takes, and how long it waits for it. Times in seconds.
 
-    ``pool_size`` connections run transactions; up to nine more run single statements. ``max_waiting`` callers may wait
-    for either, each at most ``wait_timeout``: what comes beyond is refused at once.
+    ``pool_size`` connections run transactions; up to nine more run single statements, and one listens. ``max_waiting``
+    callers may wait for a place, each at most ``wait_timeout``: what comes beyond is refused at once.
+    ``prepared_statements`` says whether statements are prepared by name; None: where no pooler stands in between. Of
+    these, SQLite has the bounds of waiting alone: there is one place to write, and one to read.
     """
 
     pool_size: int = 5
@@ -25,6 +31,7 @@ class ConnectionLimits:
     wait_timeout: float = 10.0
     connect_timeout: float = 10.0
     statement_timeout: float = 30.0
+    prepared_statements: bool | None = None
 
 
 def hosts_of(url: str) -> list[Host]:
@@ -71,14 +78,18 @@ def read_url(section: Section, key: str) -> Secret:
     return Secret(f"postgresql://{text.partition('://')[2]}")
 
 
-def read_limits(section: Section) -> ConnectionLimits:
+def read_limits(section: Section, *, postgres: bool) -> ConnectionLimits:
     """Read the section ``connections`` of ``memory.persistent``."""
-    names = ("pool_size", "max_waiting", "wait_timeout", "connect_timeout", "statement_timeout")
+    names = ("pool_size", "max_waiting", "wait_timeout", "connect_timeout", "statement_timeout", "prepared_statements")
     given, default = section.section("connections", *names), ConnectionLimits()
+    for name in given.names():
+        if not postgres and name not in _OF_SQLITE:
+            given.fail(name, "is about connections to PostgreSQL; leave it out for SQLite")
     return ConnectionLimits(
         pool_size=given.count("pool_size", default.pool_size),
         max_waiting=given.count("max_waiting", default.max_waiting),
         wait_timeout=given.seconds("wait_timeout", default.wait_timeout),
         connect_timeout=given.seconds("connect_timeout", default.connect_timeout),
         statement_timeout=given.seconds("statement_timeout", default.statement_timeout),
+        prepared_statements=given.flag("prepared_statements", True) if given.has("prepared_statements") else None,
     )

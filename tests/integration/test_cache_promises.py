@@ -107,6 +107,20 @@ def hold_next_commit(formation: Formation) -> Held:
     return held
 
 
+def commit_next_late(formation: Formation) -> tuple[Held, list[asyncio.Task[Any]]]:
+    """Have the formation's next transaction fail before its commit, which follows when it is let."""
+    held, database, transact = hold_next_commit(formation), formation.database, formation.database.transact
+    pending: list[asyncio.Task[Any]] = []
+
+    async def give_up(work: Callable[..., Any]) -> Any:
+        pending.append(asyncio.create_task(transact(work)))  # type: ignore[arg-type]
+        await held.reached()
+        raise StorageUnavailableError("lost")
+
+    database.transact = give_up  # type: ignore[method-assign]
+    return held, pending
+
+
 def after_next_commit(formation: Formation, then: Callable[[], Awaitable[None]]) -> None:
     """Run ``then`` when the formation's next transaction has committed and its caller does not know it yet."""
     database, transact = formation.database, formation.database.transact
@@ -350,18 +364,7 @@ async def test_a_change_that_commits_long_after_it_failed(client: AsyncFormation
     """The connection is lost, the caller is told, and only then the server commits."""
     do, expected = ASYNC_CHANGES[change]
     async with linked_pair(client):
-        formation, transact = engine(client), engine(client).database.transact
-        held = hold_next_commit(formation)
-        pending: list[asyncio.Task[Any]] = []
-        hold = formation.database.transact
-
-        async def give_up(work: Callable[..., Any]) -> Any:
-            pending.append(asyncio.create_task(hold(work)))  # type: ignore[arg-type]
-            await held.reached()
-            formation.database.transact = transact  # type: ignore[method-assign]
-            raise StorageUnavailableError("lost")
-
-        formation.database.transact = give_up  # type: ignore[method-assign]
+        held, pending = commit_next_late(engine(client))
         with pytest.raises(StorageUnavailableError):
             await do(client)
         for _ in range(2):

@@ -19,6 +19,8 @@ from muxi_identity.errors import (
     NotFoundError,
 )
 from muxi_identity.importing import batches
+from muxi_identity.storage.sqlite import SqliteDatabase
+from muxi_identity.storage.tables import identifiers
 from tests.importing import people_of, random_rows
 from tests.invariants import check_invariants
 from tests.races.processes import variant
@@ -71,6 +73,26 @@ def _told(report: Any) -> Any:
     """Return a report without what differs between two imports of the same: its id, and those of users it made."""
     refusals = [{**each, "message": re.sub(r"usr_\w+", "usr_", each["message"])} for each in report["refusals"]]
     return {**report, "import_id": "", "refusals": refusals}
+
+
+@pytest.mark.parametrize("database_config", ["sqlite"], indirect=True)
+async def test_identifiers_are_written_in_bucket_order(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two imports of the same people in another order would wait for each other for ever."""
+    written: list[list[bytes]] = []
+    insert_rows = SqliteDatabase.insert_rows
+
+    def noting(self: Any, connection: Any, table: Any, columns: Any, rows: Any) -> None:
+        if table is identifiers:
+            written.append([row[columns.index("bucket")] for row in rows])
+        insert_rows(self, connection, table, columns, rows)
+
+    monkeypatch.setattr(SqliteDatabase, "insert_rows", noting)
+    async with AsyncFormationClient(database_config) as formation:
+        await formation.import_users({"identifiers": [f"U{number}", f"{number}@x.com"]} for number in range(14))
+    assert [len(buckets) for buckets in written] == [14, 14]
+    assert all(buckets == sorted(buckets) for buckets in written)
 
 
 @pytest.mark.parametrize("on_conflict", ["raise", "absorb", "merge"])

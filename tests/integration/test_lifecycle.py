@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ from muxi_identity import (
     StorageUnavailableError,
     Turn,
 )
+from muxi_identity.config import Secret
 from tests.invariants import check_invariants_now
 from tests.postgres import PostgresCluster
 from tests.races.processes import PATIENCE, mapping_of
@@ -349,7 +352,53 @@ assert one == two == three
 asyncio.run(client.close())
 print("done")
 """
-    assert run_script(script, tmp_path, database_config, "-B") == "done\n"
+    assert run_script(script, tmp_path, database_config) == "done\n"
+
+
+def test_a_loop_that_has_ended_leaves_nothing_open(
+    database_config: FormationConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a file nor a connection, nor anybody whom the next loop's cache would ask."""
+    config, name = database_config, secrets.token_hex(8)
+    if config.database.url is not None:
+        url = Secret(f"{config.database.url.reveal()}?application_name={name}")
+        config = dataclasses.replace(config, database=dataclasses.replace(config.database, url=url))
+    client = AsyncFormationClient(config)
+
+    async def use() -> None:
+        await asyncio.gather(*(client.resolve_user(f"U{number}", True) for number in range(4)))
+        await client.chat("Hello!", "U1")
+
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = files()
+    asyncio.run(use())
+    held = files()
+    for _ in range(2):
+        asyncio.run(use())
+        assert files() <= held
+    open_formation = client._lifecycle.open_formation
+    assert open_formation is not None
+    open_formation.cache.lease_until = 0.0
+    client._lifecycle.cached("U1")
+    asyncio.run(client.close())
+    assert files() <= before
+    if config.database.url is not None:
+        asyncio.run(no_back_end_of(config.database.url.reveal(), name))
+    assert caplog.records == []
+
+
+async def no_back_end_of(url: str, name: str) -> None:
+    """Return once no connection of this name is left."""
+    admin = await asyncpg.connect(url, server_settings={"application_name": "admin"})
+    counting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while await admin.fetchval(counting, name):
+                pass
+    finally:
+        await admin.close()
 
 
 async def test_a_second_live_loop_is_refused(database_config: FormationConfig) -> None:
@@ -367,6 +416,7 @@ async def test_a_second_live_loop_is_refused(database_config: FormationConfig) -
 # Forks
 
 FORK = """
+from muxi_identity.identity import cache
 client = FormationClient(config)
 mine = client.resolve_user("parent", True)["muxi_user_id"]
 client.chat("My plan is 5", "parent")
@@ -374,6 +424,7 @@ read, write = os.pipe()
 child = os.fork()
 if child == 0:
     try:
+        assert not cache._shared  # nobody tells it of changes made before it listens
         assert client.resolve_user("parent")["muxi_user_id"] == mine
         assert "5" in client.chat("What's my plan?", "parent").text
         os.write(write, client.resolve_user("child", True)["muxi_user_id"].encode())
@@ -381,6 +432,7 @@ if child == 0:
     except BaseException as error:
         os.write(write, repr(error).encode())
         os._exit(1)
+assert cache._shared
 # Both at once.
 for number in range(10):
     client.resolve_user(f"more-{{number}}", True)

@@ -20,13 +20,14 @@ import pytest
 from muxi_identity import AsyncFormationClient, FormationConfig
 from muxi_identity.client.lifecycle import Lifecycle
 from muxi_identity.config import CacheConfig, Secret
-from muxi_identity.errors import AmbiguousIdentifierError
+from muxi_identity.errors import AmbiguousIdentifierError, StorageUnavailableError
+from muxi_identity.identity import running
 from muxi_identity.identity.coherence import listener as listener_module
 from muxi_identity.identity.coherence.listening import Listening
 from muxi_identity.identity.coherence.notices import CHANNEL, read_notice, write_notice
 from muxi_identity.storage.postgres import PostgresDatabase
 from muxi_identity.storage.sharing import SharedDatabases
-from tests.integration.test_cache_promises import count_look_ups, engine, hold_next_look_up, who
+from tests.integration.test_cache_promises import commit_next_late, count_look_ups, engine, hold_next_look_up, who
 from tests.invariants import check_invariants
 from tests.proxy import Proxy
 from tests.races.peer import Peer
@@ -285,6 +286,23 @@ async def test_a_look_up_that_began_before_it_was_heard_fills_nothing(
     assert await asking == expected[NAME]
 
 
+async def test_a_change_of_ones_own_that_nobody_expects_any_more(
+    config: FormationConfig, client: AsyncFormationClient, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is committed after its fence was lowered: what it tells is then as good as if another process did."""
+    monkeypatch.setattr(running, "_DOUBT_SECONDS", 0.0)
+    await become_two(client)
+    held, pending = commit_next_late(engine(client))
+    with pytest.raises(StorageUnavailableError):
+        await client.associate_user_identifiers([NAME], "usr_new", on_conflict="merge")
+    await is_answered_from_memory(client, NAME)  # true, and the fence is down
+    held.let_go()
+    await pending[0]
+    await ears.are_still(client)
+    assert await meaning(client, NAME) == NEW
+    await check_invariants(config)
+
+
 async def test_plain_contacts_and_links_tell_nobody(config: FormationConfig, client: AsyncFormationClient) -> None:
     assert config.database.url is not None
     told: list[str] = []
@@ -303,18 +321,18 @@ async def test_plain_contacts_and_links_tell_nobody(config: FormationConfig, cli
     for number in range(5):
         await client.resolve_user(f"new-{number}", True)
         await client.chat("Hello!", f"chat-{number}")
-        await client.associate_user_identifiers([f"{number}@x.com", (f"U{number}", "slack")])
+        await client.associate_user_identifiers([f"{number}@x.com", (f"U-{number}", "slack")])
         await client.associate_user_identifiers([(f"V{number}", "slack")], "usr_old")
-        await client.associate_user_identifiers([f"{number}@x.com", (f"U{number}", "slack")])  # linked already
+        await client.associate_user_identifiers([f"{number}@x.com", (f"U-{number}", "slack")])  # linked already
         await client.associate_user_identifiers([{"identifier": f"{number}@x.com", "metadata": {"n": number}}])
         await client.set_preference(f"{number}@x.com", "language", "pt")
-    await client.unlink_user_identifier(("U0", "slack"))
+    await client.unlink_user_identifier(("U-0", "slack"))
     await listener.execute("SELECT pg_notify($1, 'done')", CHANNEL)
     async with asyncio.timeout(PATIENCE):
         await done.wait()
     await listener.close()
     assert len(told) == 1  # the unlinking
-    assert "U0" not in told[0]
+    assert "U-0" not in told[0]  # what it holds in base64 has no hyphen
 
 
 # A network, a server and a process that do not do what they should

@@ -785,5 +785,26 @@ def test_limits_of_connections() -> None:
     persistent = {"provider": "postgres", "connection_string": MANY, "connections": {"pool_size": 7, "wait_timeout": 2}}
     limits = FormationConfig.from_mapping({"memory": {"persistent": persistent}}).database.limits
     assert (limits.pool_size, limits.wait_timeout, limits.max_waiting) == (7, 2.0, 10_000)
-    with pytest.raises(ConfigurationError, match="leave it out for SQLite"):
-        FormationConfig.from_mapping({"memory": {"persistent": {"connections": {"pool_size": 7}}}})
+
+
+def test_of_the_limits_sqlite_has_those_of_waiting() -> None:
+    connections: dict[str, object] = {"max_waiting": 7, "wait_timeout": 2}
+    limits = FormationConfig.from_mapping({"memory": {"persistent": {"connections": connections}}}).database.limits
+    assert (limits.max_waiting, limits.wait_timeout) == (7, 2.0)
+    connections["pool_size"] = 7
+    with pytest.raises(ConfigurationError, match=r"connections\.pool_size.*leave it out for SQLite"):
+        FormationConfig.from_mapping({"memory": {"persistent": {"connections": connections}}})
+
+
+def test_whether_statements_are_prepared() -> None:
+    persistent: dict[str, object] = {"provider": "postgres", "connection_string": MANY}
+    assert (
+        FormationConfig.from_mapping({"memory": {"persistent": persistent}}).database.limits.prepared_statements is None
+    )
+    for given in (True, False):
+        persistent["connections"] = {"prepared_statements": given}
+        config = FormationConfig.from_mapping({"memory": {"persistent": persistent}})
+        assert config.database.limits.prepared_statements is given
+    persistent["connections"] = {"prepared_statements": "no"}
+    with pytest.raises(ConfigurationError, match=r"connections\.prepared_statements: expected true or false"):
+        FormationConfig.from_mapping({"memory": {"persistent": persistent}})

@@ -133,7 +133,8 @@ class OnOneLoop(abc.ABC, Generic[F]):
 
     def _forget(self, formation: F, *, forked: bool) -> None:
         """Let go of what belongs to another process (``forked``), or to an event loop that has ended."""
-        _abandoned.append(formation)
+        if forked:
+            _abandoned.append(formation)
 
     def _closed_for_good(self) -> None:
         """Do what is to be done when nothing will be opened any more."""
@@ -178,7 +179,7 @@ class OnOneLoop(abc.ABC, Generic[F]):
                     "This client is in use on another event loop; make one client for each loop, or use the "
                     "synchronous FormationClient."
                 )
-            self.abandon()  # asyncio.run() ended and took the connections with it: open anew
+            self.abandon()  # asyncio.run() has ended, and nothing works on its connections any more: open anew
         self._loop = loop
 
     async def close(self) -> None:
@@ -196,7 +197,7 @@ class OnOneLoop(abc.ABC, Generic[F]):
         self._closed_for_good()
 
     def abandon(self, *, forked: bool = False) -> None:
-        """Forget the open formation without touching its connections."""
+        """Let go of the open formation without its event loop."""
         if self.open_formation is not None:
             self._forget(self.open_formation, forked=forked)
         self.open_formation = None
@@ -269,7 +270,7 @@ class Lifecycle(OnOneLoop[Formation]):
 
     def _forget(self, formation: Formation, *, forked: bool) -> None:
         super()._forget(formation, forked=forked)
-        formation.database.abandon()
+        formation.abandon(forked=forked)
 
     def _closed_for_good(self) -> None:
         if self._folder is not None:
@@ -326,9 +327,8 @@ class RemoteLifecycle(OnOneLoop[RemoteFormation]):
         await formation.close()
 
     def _forget(self, formation: RemoteFormation, *, forked: bool) -> None:
-        if forked:
-            super()._forget(formation, forked=forked)
-        else:
+        super()._forget(formation, forked=forked)
+        if not forked:
             formation.let_go()  # its sockets close when they are collected
 
 

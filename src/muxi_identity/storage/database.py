@@ -57,8 +57,12 @@ class Database(abc.ABC):
         """Close every connection. Closing twice is harmless."""
 
     @abc.abstractmethod
-    def abandon(self) -> None:
-        """Forget every connection without touching it: after a fork they belong to the parent."""
+    def abandon(self, *, forked: bool) -> None:
+        """Let go of every connection, without its event loop.
+
+        After a fork (``forked``) they are the parent's, and are not touched. Else the loop has ended, and they are
+        closed at once.
+        """
 
     @abc.abstractmethod
     async def transact(self, work: Work[T]) -> T:

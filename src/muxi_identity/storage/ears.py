@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import asyncpg
-
 from muxi_identity.errors import StorageUnavailableError
-from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector, say_farewell
+from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector, ServerConnection, say_farewell
 from muxi_identity.storage.errors import translate
 
 Heard = Callable[[str, str], None]
@@ -20,7 +18,7 @@ class PostgresEars:
     noticed here. No statement is run on it but LISTEN.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
         self._connection = connection
 
     @classmethod
@@ -55,7 +53,7 @@ class PostgresEars:
 
     def cut(self) -> None:
         """End the connection without a word, and without waiting."""
-        self._connection.terminate()
+        self._connection.cut_off()
 
 
 def refused(error: BaseException, what: str) -> StorageUnavailableError:

@@ -46,6 +46,8 @@ _RACES = {
     *_OWN_KEYS,
 }
 _RACE_STATES = {"40001", "40P01", "55P03"}
+# A statement that was prepared by name is not there, or another one of its name is.
+_UNPREPARED_STATES = {"26000", "42P05"}
 # The server goes, or ends a connection that lay idle, or a transaction in which nothing was asked, for too long.
 _GOING_STATES = {"57P01", "57P02", "57P03", "57P05", "25P03"}
 _SQLITE_BUSY = {"SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_LOCKED", "SQLITE_BUSY_RECOVERY"}
@@ -68,6 +70,16 @@ class ServerIsReadOnly(StorageUnavailableError):
 
     def __init__(self, message: str = "", **details: Any) -> None:
         super().__init__(message or "The database server takes no writes now; call again later.", **details)
+
+
+class StatementsLost(StorageUnavailableError):
+    """What was prepared on a connection is not there any more: a pooler lent it another server's. Nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A pooler between this process and PostgreSQL loses prepared statements: leave "
+            "memory.persistent.connections.prepared_statements out or set it to false, and start anew."
+        )
 
 
 class ConstraintViolated(Exception):
@@ -122,7 +134,9 @@ def _translate_sqlite(error: sqlite3.Error) -> BaseException:
         columns = re.sub(r"^.*constraint failed: ", "", str(error))
         return _violated(_SQLITE_UNIQUE.get(columns, columns))
     if name in _SQLITE_BUSY:
-        return StorageUnavailableError("The database file is busy with another process's writes; call again later.")
+        return StorageUnavailableError(
+            "The database file is busy with another process's writes; call again later.", retry_after=1
+        )
     if name == "SQLITE_FULL":
         return StorageUnavailableError("The disk of the database file is full; free some space and call again.")
     if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
@@ -139,6 +153,8 @@ def _translate_postgres(state: str, constraint: str | None, error: BaseException
         return ConstraintViolated(constraint or state)
     if state in _RACE_STATES:
         return RaceLost()
+    if state in _UNPREPARED_STATES:
+        return StatementsLost()
     if state[:2] == "08" or state in _GOING_STATES:
         return ConnectionLost(f"The database connection was lost (SQLSTATE {state}); call again later.")
     if state == "25006":

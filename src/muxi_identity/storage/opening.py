@@ -16,7 +16,7 @@ def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
     """
     if config.provider == "sqlite":
         assert config.path is not None
-        return SqliteDatabase(config.path, ignore_in_git=config.ignore_in_git, durable=durable)
+        return SqliteDatabase(config.path, config.limits, ignore_in_git=config.ignore_in_git, durable=durable)
     try:
         from muxi_identity.storage.postgres import PostgresDatabase  # noqa: PLC0415 (an optional extra)
     except ImportError as error:

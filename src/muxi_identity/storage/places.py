@@ -13,14 +13,17 @@ class Places:
     """``number`` places, given in the order of arrival. Belongs to one event loop.
 
     At most ``most_waiting`` wait, each for at most ``seconds``: a database that is too slow for what is asked of it
-    makes errors that say so, and neither memory nor answers that come too late for anybody.
+    makes errors that say so, and neither memory nor answers that come too late for anybody. All wait equally long, so
+    one timer is enough: that of whoever came first.
     """
 
     def __init__(self, number: int, *, most_waiting: int, seconds: float) -> None:
         self._free = number  # above 0 only while nobody waits: a place goes from hand to hand
         self._most_waiting = most_waiting
         self._seconds = seconds
-        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._line: OrderedDict[asyncio.Future[None], float] = OrderedDict()
+        """Who waits, and until when (loop time)."""
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -54,8 +57,9 @@ class Places:
             )
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._line[turn] = None
-        timer = loop.call_later(self._seconds, self._give_up, turn)
+        self._line[turn] = deadline = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_at(deadline, self._give_up)
         try:
             await turn
         except BaseException:
@@ -63,8 +67,6 @@ class Places:
             if not turn.cancelled() and turn.exception() is None:
                 self.give_back()  # it was handed over in the very moment in which this caller was cancelled
             raise
-        finally:
-            timer.cancel()
 
     def give_back(self) -> None:
         """Give a place back: to the first in the line, if anybody waits."""
@@ -82,12 +84,19 @@ class Places:
             if not turn.done():
                 turn.set_exception(copy.copy(error))
 
-    def _give_up(self, turn: asyncio.Future[None]) -> None:
-        self._line.pop(turn, None)
-        if not turn.done():
-            turn.set_exception(
-                StorageUnavailableError(
-                    f"All database connections were busy for {self._seconds:g} seconds; call again later.",
-                    retry_after=1,
+    def _give_up(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._line:
+            turn, deadline = next(iter(self._line.items()))
+            if deadline > loop.time():
+                self._timer = loop.call_at(deadline, self._give_up)
+                return
+            del self._line[turn]
+            if not turn.done():
+                turn.set_exception(
+                    StorageUnavailableError(
+                        f"All database connections were busy for {self._seconds:g} seconds; call again later.",
+                        retry_after=1,
+                    )
                 )
-            )

@@ -18,7 +18,14 @@ from muxi_identity.storage.connecting import DRIVER_ERRORS, Connector
 from muxi_identity.storage.connections import HeldConnections
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.ears import PostgresEars, refused
-from muxi_identity.storage.errors import ConnectionLost, RaceLost, ServerIsReadOnly, closed, translate
+from muxi_identity.storage.errors import (
+    ConnectionLost,
+    RaceLost,
+    ServerIsReadOnly,
+    StatementsLost,
+    closed,
+    translate,
+)
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade as upgrade_schema
 from muxi_identity.storage.places import Places
@@ -73,8 +80,9 @@ class PostgresDatabase(Database):
         self._start()
 
     def _start(self) -> None:
-        self._connector = Connector(self._url, self._limits.connect_timeout)
-        self._listening = Connector(self._listen_url, self._limits.connect_timeout)
+        seconds = self._limits.connect_timeout
+        self._connector = Connector(self._url, seconds, prepares=self._limits.prepared_statements)
+        self._listening = Connector(self._listen_url, seconds, prepares=False)
         self._engine: Transactions | None = None
         self._reading = self._hold(_READERS)
         self._writing = self._hold(_WRITERS)
@@ -107,8 +115,12 @@ class PostgresDatabase(Database):
             closing.append(engine.close())
         await asyncio.gather(*closing)
 
-    def abandon(self) -> None:
-        _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
+    def abandon(self, *, forked: bool) -> None:
+        if forked:
+            _abandoned.extend([self._engine, self._reading, self._writing, self._gathering])
+        else:
+            self._connector.cut_off()
+            self._listening.cut_off()
         self._start()
 
     async def transact(self, work: Work[T]) -> T:
@@ -295,6 +307,9 @@ def _name_database(connection: Connection) -> tuple[object, object]:
 
 
 def _not_usable(error: BaseException) -> BaseException:
+    translated = translate(error)
+    if isinstance(translated, StatementsLost):
+        return ConfigurationError(translated.message)
     cause: BaseException | None = error
     while cause is not None:
         state = getattr(cause, "sqlstate", None)
@@ -304,7 +319,6 @@ def _not_usable(error: BaseException) -> BaseException:
                 f"(SQLSTATE {state}); mend the connection string or the server's rights."
             )
         cause = cause.__cause__
-    translated = translate(error)
     if isinstance(translated, RaceLost):
         return StorageUnavailableError("Another session holds a lock that the schema upgrade needs; call again later.")
     return translated

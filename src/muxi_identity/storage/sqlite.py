@@ -18,10 +18,12 @@ from sqlalchemy import Connection, event
 from sqlalchemy.pool import QueuePool
 
 from muxi_identity.errors import ConfigurationError
+from muxi_identity.postgres_config import ConnectionLimits
 from muxi_identity.storage.database import Database, Work
 from muxi_identity.storage.errors import closed, translate
 from muxi_identity.storage.gathering import Found, Gathering
 from muxi_identity.storage.migrate import upgrade as upgrade_schema
+from muxi_identity.storage.places import Places
 from muxi_identity.storage.rows import BucketRow, Change, CreatedPerson, MemberRow, NewPerson
 from muxi_identity.storage.sqlite_writes import extend_person, insert_person
 from muxi_identity.storage.statements import FIND_MEMBER_SQLITE, LOOK_UP_ONE_SQLITE, READ_BUCKET_SQLITE
@@ -33,6 +35,7 @@ logger = logging.getLogger("muxi_identity.storage")
 
 BUSY_SECONDS = 30.0
 _SCRUB_MILLISECONDS = 1000
+_DEFAULT_LIMITS = ConnectionLimits()
 _MINIMUM = (3, 35, 0)  # RETURNING
 
 
@@ -46,8 +49,16 @@ class SqliteDatabase(Database):
     inline = True
     lock_rows = False
 
-    def __init__(self, path: Path, *, ignore_in_git: bool = False, durable: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: ConnectionLimits = _DEFAULT_LIMITS,
+        *,
+        ignore_in_git: bool = False,
+        durable: bool = True,
+    ) -> None:
         self.path = path
+        self._limits = limits
         self._ignore_in_git = ignore_in_git
         self._durable = durable
         self._free_after_fork()
@@ -63,13 +74,16 @@ class SqliteDatabase(Database):
     async def open(self, *, upgrade: bool = True) -> None:
         if sqlite3.sqlite_version_info < _MINIMUM:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; version 3.35 or newer is needed.")
-        self._writing = Worker("muxi-sqlite-write")
-        self._reading = Worker("muxi-sqlite-read")
+        self._writing = self._start("muxi-sqlite-write")
+        self._reading = self._start("muxi-sqlite-read")
         try:
             await self._in_thread(self._writing, self._open_now, upgrade)
         except BaseException:
             await self.close()
             raise
+
+    def _start(self, name: str) -> Worker:
+        return Worker(name, Places(1, most_waiting=self._limits.max_waiting, seconds=self._limits.wait_timeout))
 
     def _open_now(self, upgrade: bool) -> None:
         with self._write_gate:
@@ -127,11 +141,11 @@ class SqliteDatabase(Database):
         self._writing = self._reading = None
         for worker in workers:
             if worker is not None:
-                await worker.run(_nothing)  # what came before it is done then
-                worker.stop()
+                await worker.close()
         self._disconnect()
 
-    def abandon(self) -> None:
+    def abandon(self, *, forked: bool) -> None:
+        # Before a fork every connection was closed: either way those that are open now are this process's.
         workers = [self._writing, self._reading]
         self._writing = self._reading = None
         for worker in workers:
@@ -377,10 +391,6 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
-
-
-def _nothing() -> None:
-    """The last thing that a thread is asked to do."""
 
 
 def _make_engine(connect: Any) -> sa.Engine:

@@ -28,6 +28,9 @@ class Coherence(Protocol):
     async def stop(self) -> None:
         """Stop listening. The cache then answers nothing that depends on it."""
 
+    def abandon(self) -> None:
+        """Stop without the event loop, which has ended."""
+
 
 def coherence_of(database: Database, config: FormationConfig, cache: IdentityCache) -> Coherence:
     """Return what keeps the cache of this formation true in this kind of database."""

@@ -44,6 +44,10 @@ class Listening:
         if listener is not None:
             await listener.leave(self)
 
+    def abandon(self) -> None:
+        """Leave the listener, which ended with its event loop."""
+        self._listener = None
+
     @property
     def uses(self) -> int:
         """How often anybody was resolved so far."""

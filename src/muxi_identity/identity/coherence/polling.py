@@ -37,6 +37,10 @@ class SqlitePoll:
 
     async def stop(self) -> None:
         """Ask no more."""
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Ask no more: another client's hits would ask a database that is closed."""
         if self._keep in self._cache.keepers:
             self._cache.keepers.remove(self._keep)
 
