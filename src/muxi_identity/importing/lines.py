@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,13 +19,18 @@ PEEK = 1 << 16
 _GZIP = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ENDS_IN_CR = re.compile(rb"[^\r\n]+\r+[^\r\n]")
 
 
 class Line(NamedTuple):
-    """A line without its end; ``None`` where it is longer than MAX_LINE, which is read over and not kept."""
+    """A line without its end; ``None`` where it is longer than MAX_LINE, which is read over and not kept.
+
+    ``quotes`` is how many quotation marks are in one that was not kept: CSV must know whether one of them is open.
+    """
 
     number: int
     text: bytes | None
+    quotes: int = 0
 
 
 class Text:
@@ -53,6 +59,9 @@ class Text:
             self.close()
             raise InvalidRequestError("The file is UTF-16 or binary; save it as UTF-8.")
         self.head = self.head.removeprefix(_UTF8_MARK)
+        if _ENDS_IN_CR.match(self.head.lstrip()):  # as of spreadsheets of old Macs, and of "CSV (Macintosh)" today
+            self._piece = partial(_with_newlines, self._piece)
+            self.head = self.head.replace(b"\r", b"\n")
         self._file = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
 
     def _begin(self) -> bytes:
@@ -69,9 +78,13 @@ class Text:
             if text.endswith(b"\n"):
                 text = text[:-1].removesuffix(b"\r")
             elif len(text) > MAX_LINE:
-                while (rest := self._file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                    pass
-                text = None
+                quotes = text.count(b'"')
+                while rest := self._file.readline(MAX_LINE):
+                    quotes += rest.count(b'"')
+                    if rest.endswith(b"\n"):
+                        break
+                yield Line(number, None, quotes)
+                continue
             yield Line(number, text)
 
     def pieces(self) -> Iterator[bytes]:
@@ -99,6 +112,11 @@ def _read_text(read: Callable[[int], str], size: int) -> bytes:
         return read(max(size // 4, 1)).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
+
+
+def _with_newlines(read: Callable[[int], bytes], size: int) -> bytes:
+    """Read at most ``size`` bytes, with line ends as everybody else has them."""
+    return read(size).replace(b"\r", b"\n")
 
 
 class _Rest(io.RawIOBase):
