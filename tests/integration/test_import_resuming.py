@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
 import random
 import subprocess
@@ -89,6 +91,25 @@ async def test_cut_off_between_any_two_transactions(
             break
     assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
     assert people_of(await check_invariants(database_config)) == people_of(await check_invariants(other))
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_came_before_the_damage(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 5)
+    rows = [{"identifiers": [f"person{number}@example.com"]} for number in range(7)]
+    told = []
+    async with AsyncFormationClient(database_config) as formation:
+        with pytest.raises(InvalidRequestError, match="no JSON") as failed:
+            await formation.import_users(
+                io.StringIO(json.dumps(rows)[:-1]), dry_run=dry_run, on_progress=told.append, import_id="once"
+            )
+        people = await formation.list_users()
+    assert [each["rows"] for each in told] == [5, 7]
+    assert people["count"] == (0 if dry_run else 7)
+    told_by_error = "They were tried; in a dry run, nothing" if dry_run else "They are imported, but"
+    assert f"Rows before that: 7. {told_by_error}" in failed.value.message
 
 
 async def test_other_rows_or_options_under_the_same_id(database_config: FormationConfig) -> None:

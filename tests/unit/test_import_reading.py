@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from muxi_identity.importing.reading import Reading, guess, name_import
 
 
 def entries_of(text: bytes) -> list[Entry]:
-    return list(Reading(io.BytesIO(text), "csv", DEFAULT_RULES, scoped=True, ignore=()).entries)
+    return all_of(Reading(io.BytesIO(text), "csv", DEFAULT_RULES, scoped=True, ignore=()))
+
+
+def all_of(reading: Reading) -> list[Entry]:
+    return list(chain.from_iterable(iter(lambda: reading.some(100), [])))
 
 
 def read(source: Any, format: Any = None, ignore: tuple[str, ...] = (), scoped: bool = True) -> list[Any]:
@@ -32,7 +37,7 @@ def read(source: Any, format: Any = None, ignore: tuple[str, ...] = (), scoped: 
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     found: list[Any] = []
-    for entry in Reading(source, format, DEFAULT_RULES, scoped=scoped, ignore=ignore).entries:
+    for entry in all_of(Reading(source, format, DEFAULT_RULES, scoped=scoped, ignore=ignore)):
         try:
             found.append((entry.line, entry.skip or dict(entry.read())))
         except InvalidRequestError:
@@ -194,7 +199,7 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
         "email,email\na,b",
         "caf\u00e9".encode("latin-1"),
         "email\n".encode("utf-16"),
-        gzip.compress(b"email\n" * 100, mtime=0)[:-9],
+        gzip.compress(b"email\n" * 100, mtime=0)[:12],
         b"x" * (MAX_LINE + 9),
         "email," + "x" * 200_000 + '"\na,b',
         'email,"' + "x" * 200_000 + '"\na,b',
@@ -241,13 +246,56 @@ def test_a_slack_workspace(source: Any) -> None:
     ]
 
 
-def test_a_document_that_breaks_off_tells_so_after_what_came_before() -> None:
-    entries = Reading(
-        io.BytesIO(json.dumps(MEMBERS).encode()[:-9]), None, DEFAULT_RULES, scoped=True, ignore=()
-    ).entries
-    assert [next(entries).line for _ in range(4)] == [1, 2, 3, 4]
-    with pytest.raises(InvalidRequestError, match="no JSON"):
-        next(entries)
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ('[\n{"identifiers": []},\n\n {"identifiers":\n []}, {"identifiers": []}]', [2, 4, 5]),
+        ('{"ok": true,\n"members": [\n{"id":\n"U1"}, {"id": "U2"},\n"U3"\n]}\n{"members": [{}]}', [3, 4, 5, 7]),
+        ('{"members": [1],\n "members" \n: [\n[2, {"members": 3}],\n4], "next": "\\n"}{\n"a": 1}', [4, 5, 5]),
+        ('\r\n{"members": [],\r\n"members": 1}\r\n{"identifiers": [],\r\n"members": []}', [2, 4]),
+        ('{"members": []\r}\r{"members": [\r1]}', [4]),
+        ("[" + '{"a": "\n"},\n'.replace("\n", "\\n", 1) * 30_000 + "{}]", list(range(1, 30_002))),
+    ],
+)
+def test_where_the_rows_of_documents_begin(text: str, begin: list[int]) -> None:
+    entries = all_of(Reading(io.StringIO(text, newline=""), "json", DEFAULT_RULES, scoped=True, ignore=()))
+    assert [each.line for each in entries] == list(range(1, len(begin) + 1))
+    assert [each.begins for each in entries] == begin
+
+
+def test_the_text_of_a_row_can_be_read_again() -> None:
+    row = {"identifiers": ["Jos\u00e9", "\ud800"]}
+    for given in (row, {"identifiers": ["Jos\u00e9"]}):
+        (entry,) = all_of(Reading([given], None, DEFAULT_RULES, scoped=True, ignore=()))
+        assert json.loads(entry.raw) == given
+    assert b"\xc3\xa9" in entry.raw
+
+
+LINES_OF_ALICE = (json.dumps(ALICE) + "\n").encode() * 3
+
+
+@pytest.mark.parametrize(
+    ("source", "whole", "why"),
+    [
+        (json.dumps(MEMBERS).encode()[:-9], 4, "no JSON that can be imported, in line 1: "),
+        (b'[{"identifiers": ["a@b.com"]},\n{"identifiers":\n["a@b.com"}', 1, "in line 3: Expecting ',' delimiter."),
+        (
+            b'{"members": []}\n{"members": [{"id": "U1", "profile": {}}]}\n[[1]]',
+            1,
+            "in line 3: it has arrays in arrays.",
+        ),
+        (gzip.compress(LINES_OF_ALICE, mtime=0)[:-9], 3, "The gzip file is damaged"),
+        (gzip.compress(LINES_OF_ALICE, mtime=0)[:-8] + b"x" * 8, 3, "The gzip file is damaged"),
+        (gzip.compress(LINES_OF_ALICE * 5_000, mtime=0)[:-9], 15_000, "The gzip file is damaged"),
+    ],
+)
+def test_what_stands_before_the_damage_is_read(source: bytes, whole: int, why: str) -> None:
+    reading = Reading(io.BytesIO(source), None, DEFAULT_RULES, scoped=True, ignore=())
+    found = reading.some(20_000)
+    assert len(found) == whole
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError, match=why):
+            reading.some(1)
 
 
 def test_the_format_is_guessed_by_how_the_file_begins() -> None:

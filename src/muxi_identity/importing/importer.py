@@ -95,7 +95,7 @@ class Importer:
         try:
             if begun.done:
                 await self._resume(batches, begun)
-            while (batch := await batches.next()).rows:
+            while (batch := await self._next(batches, reading)).rows:
                 await self._settle(batch)
         finally:
             await batches.close()
@@ -103,6 +103,22 @@ class Importer:
         if self._standing.counts.linked - begun.counts.linked >= WORTH_COUNTING:
             await self._runner.database.analyze([users, identifiers, history])
         return report
+
+    async def _next(self, batches: Batches, reading: Reading) -> Batch:
+        try:
+            return await batches.next()
+        except InvalidRequestError as error:
+            if not reading.is_text:  # an iteration of the caller's has raised it
+                raise
+            raise InvalidRequestError(f"{error.message} {self._how_far()}") from None
+
+    def _how_far(self) -> str:
+        rows = self._standing.settled
+        if not rows:
+            return "No row came before that."
+        if self._prepare is not None:
+            return f"Rows before that: {rows:,}. They were tried; in a dry run, nothing is imported."
+        return f"Rows before that: {rows:,}. They are imported, but for those that were refused."
 
     async def _resume(self, batches: Batches, standing: Standing) -> None:
         """Pass over what is done, and link what the last batch has left over."""

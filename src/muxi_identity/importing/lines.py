@@ -66,8 +66,13 @@ class Text:
 
     def _begin(self) -> bytes:
         found = b""
-        while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
-            found += piece
+        try:
+            while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
+                found += piece
+        except InvalidRequestError as error:
+            if not found:
+                raise
+            self._piece = partial(_fail, error)  # when its turn comes: what stands before it can be read
         return found
 
     def lines(self) -> Iterator[Line]:
@@ -112,6 +117,10 @@ def _read_text(read: Callable[[int], str], size: int) -> bytes:
         return read(max(size // 4, 1)).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
+
+
+def _fail(error: InvalidRequestError, _size: int) -> bytes:
+    raise error
 
 
 def _with_newlines(read: Callable[[int], bytes], size: int) -> bytes:

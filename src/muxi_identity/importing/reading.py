@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -39,16 +40,17 @@ class Reading:
         self.header = b""
         """The line that a file of refused rows must begin with."""
         self._number = 0
+        self._broken: InvalidRequestError | None = None
         if isinstance(source, str | os.PathLike):
             self._text = Text(Path(source))
         elif hasattr(source, "read") and not isinstance(source, Mapping):
             self._text = Text(source)
-        self.entries: Iterator[Entry]
+        self._entries: Iterator[Entry]
         try:
             if self._text is not None:
-                self.entries = self._of_text(self._text, format, rules, ignore)
+                self._entries = self._of_text(self._text, format, rules, ignore)
             else:
-                self.entries = self._of_rows(_rows(source))
+                self._entries = self._of_rows(_rows(source))
         except BaseException:
             self.close()
             raise
@@ -64,6 +66,29 @@ class Reading:
         if kind == "jsonl":
             return read_lines(text)
         return read_documents(text, scoped=self._scoped)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a file, or like one: what is wrong with it is told of it, and by nobody else."""
+        return self._text is not None
+
+    def some(self, number: int) -> list[Entry]:
+        """Return the next entries, at most ``number``; none at the end.
+
+        Raises:
+            InvalidRequestError: It cannot be read on. All that came before was returned.
+        """
+        found: list[Entry] = []
+        if self._broken is not None:
+            raise self._broken
+        try:
+            for entry in islice(self._entries, number):
+                found.append(entry)
+        except InvalidRequestError as error:
+            self._broken = error
+            if not found:
+                raise
+        return found
 
     def _of_rows(self, rows: Iterator[Any]) -> Iterator[Entry]:
         for each in rows:
