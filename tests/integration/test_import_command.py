@@ -8,8 +8,10 @@ import stat
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.main import app
 from muxi_identity.config import FormationConfig
 from tests.server.places import ADMIN_KEY, running, write_served
@@ -45,7 +47,9 @@ def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
     assert stat.S_IMODE((folder / "bad.csv").stat().st_mode) == 0o600
 
     again = json.loads(run(*command, "--quiet", code=7))
-    assert again == {**report, "resumed": 3, "refusals": again["refusals"]}
+    assert {name: again[name] for name in ("resumed", "known", "refused")} == {"resumed": 0, "known": 2, "refused": 1}
+    result = CliRunner().invoke(app, ["users", *command, "--import-id", report["import_id"]])
+    assert f"Nothing was done: the import {report['import_id']} came to its end at " in result.stderr
 
     run("export-people", "--output", "all.jsonl", code=0)
     (folder / "formation.yaml").write_text("id: elsewhere\n", encoding="utf-8")
@@ -57,6 +61,50 @@ def test_refused_rows_of_a_packed_file_can_be_read_again(folder: Path) -> None:
     (folder / "people.csv.gz").write_bytes(gzip.compress(b"\n" + PEOPLE.encode(), mtime=0))
     run("import", "people.csv.gz", "--ignore-column", "Name", "--rejected", "bad.csv", code=7)
     assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+
+
+def test_refused_rows_of_standard_input_keep_their_bytes_and_their_header(folder: Path) -> None:
+    given = b"\xef\xbb\xbfemail;slack\r\n\xff\xfe;U1\r\nalice@email.com;\r\nJos\xe9;\xe9\r\n"
+    result = CliRunner().invoke(app, ["users", "import", "-", "--rejected", "bad.csv"], input=given)
+    assert result.exit_code == 7, result.output
+    assert (folder / "bad.csv").read_bytes() == b"email;slack\n\xff\xfe;U1\nJos\xe9;\xe9\n"
+
+
+def test_a_command_that_was_killed_can_be_given_again(folder: Path) -> None:
+    files = ("--report", "report.jsonl", "--rejected", "bad.csv")
+    for name in ("report.jsonl.part", "bad.csv.part"):
+        (folder / name).write_text("what a killed run had written")
+    run("import", "people.csv", "--ignore-column", "Name", *files, code=7)
+    assert sorted(each.name for each in folder.glob("*.*l*")) == ["formation.yaml", "report.jsonl"]
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+    (folder / "bad.csv").write_text("email,slack:T1,Name\nbob@email.com,U2,Bob\n")  # somebody mends it
+    run("import", "people.csv", "--ignore-column", "Name", "--rejected", "bad.csv", code=2)
+    assert run("import", "bad.csv", "--ignore-column", "Name", code=0)
+
+
+def test_an_import_that_fails_leaves_what_it_refused_as_a_part(folder: Path) -> None:
+    (folder / "cut.json").write_text('[{"identifiers": ["undefined"]},\n{"identi')
+    result = CliRunner().invoke(
+        app, ["users", "import", "cut.json", "--rejected", "bad.jsonl", "--report", "why.jsonl"]
+    )
+    assert result.exit_code == 2, result.output
+    assert "bad.jsonl.part is what was written of bad.jsonl so far" in result.stderr
+    assert (folder / "bad.jsonl.part").read_text() == '{"identifiers": ["undefined"]}\n'
+    assert not (folder / "bad.jsonl").exists()
+    result = CliRunner().invoke(app, ["users", "import", "nowhere.csv", "--rejected", "bad.csv"])
+    assert result.exit_code == 2
+    assert list(folder.glob("bad.csv*")) == []
+
+
+def test_of_two_commands_that_write_a_file_the_first_one_fails(folder: Path) -> None:
+    first = NewFile(folder / "bad.csv")
+    with NewFile(folder / "bad.csv") as second:
+        second.write(b"second")
+    (folder / "bad.csv.part").write_text("a third one")
+    with pytest.raises(typer.Exit):
+        first.__exit__(None)
+    assert (folder / "bad.csv").read_text() == "second"
+    assert (folder / "bad.csv.part").read_text() == "a third one"
 
 
 def test_a_served_formation_tells_what_it_has_not_told(database_config: FormationConfig, folder: Path) -> None:

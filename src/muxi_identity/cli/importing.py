@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json as jsonlib
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.output import JsonOption, print_json, problems, show
 from muxi_identity.cli.people import DryRunOption
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
 from muxi_identity.client.synchronous import FormationClient
-from muxi_identity.importing.lines import Text
-from muxi_identity.importing.reading import Format, guess
+from muxi_identity.importing.reading import Format
 from muxi_identity.models import ImportProgress, RefusedRow
 
 __all__ = ["app"]
 
+_ELSEWHERE = ("refusals", "skips", "finished_before", "numbered_by")
+"""What of a report is said in words."""
 SOME_REFUSED = 7
 """The exit code of an import that has refused rows; the others are imported."""
 
@@ -47,7 +48,9 @@ def import_people(
         list[str] | None, typer.Option(metavar="NAME", help="A column of the CSV file to be left out; several may be.")
     ] = None,
     dry_run: DryRunOption = False,
-    import_id: Annotated[str | None, typer.Option(help="The import's name, to go on with it. [FILE's content]")] = None,
+    import_id: Annotated[
+        str | None, typer.Option(help="The import's name, to go on with it where it was cut off. [FILE's content]")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="A new file for every refused row's line and why, as JSON lines.")
     ] = None,
@@ -59,11 +62,11 @@ def import_people(
 ) -> None:
     """Link many people's identifiers, a row a person. Rows that cannot be linked are reported, the others go on.
 
-    Begun again with the same file, an import that was cut off goes on where it stood. Exits with 7 where rows were
-    refused.
+    The same command again goes on where an import was cut off; after its end it tries what was refused once more, and
+    leaves the others as they are. Exits with 7 where rows were refused.
     """
     with contextlib.ExitStack() as stack:
-        told = _Told(stack, report, rejected, people, format)
+        told = _Told(*(None if path is None else stack.enter_context(NewFile(path)) for path in (report, rejected)))
         on_progress = None if quiet else stack.enter_context(_shown_progress())
         result = formation.import_users(
             sys.stdin.buffer if people == "-" else people,
@@ -80,13 +83,19 @@ def import_people(
             source=ACTOR,
             reason=reason,
         )
-        told.check(result["refused"])
+    told.check(result["refused"])
+    if result["finished_before"] is not None and result["resumed"] == result["rows"]:
+        typer.echo(
+            f"Nothing was done: the import {result['import_id']} came to its end at {result['finished_before']}. "
+            "Without --import-id, or with another one, the file is imported anew.",
+            err=True,
+        )
     if json:
         print_json(result)
     else:
-        show({name: value for name, value in result.items() if name not in ("refusals", "skips")}, as_json=False)
+        show({name: value for name, value in result.items() if name not in _ELSEWHERE}, as_json=False)
         for note in result["refusals"][:20]:
-            typer.echo(f"line {note['line']}: {note['message']}", err=True)
+            typer.echo(f"{result['numbered_by']} {note['line']}: {note['message']}", err=True)
     if result["refused"]:
         raise typer.Exit(SOME_REFUSED)
 
@@ -100,71 +109,42 @@ def export_people(
     ] = None,
 ) -> None:
     """Write everybody as JSON lines that `muxi users import` takes. Keys are left out."""
-    with contextlib.ExitStack() as stack:
-        file = sys.stdout if output is None else _new_file(stack, output)
+    with contextlib.nullcontext(sys.stdout.buffer) if output is None else NewFile(output) as file:
         for person in formation.export_users():
-            file.write(jsonlib.dumps(person, ensure_ascii=False) + "\n")
+            file.write(_line(person))
 
 
 class _Told:
     """Writes each refused row to the files that were asked for."""
 
-    def __init__(
-        self,
-        stack: contextlib.ExitStack,
-        report: Path | None,
-        rejected: Path | None,
-        people: str,
-        format: Format | None,
-    ) -> None:
-        self._header = "" if rejected is None else _header_of(people, format)
-        self._report = None if report is None else _new_file(stack, report)
-        self._rejected = None if rejected is None else _new_file(stack, rejected)
-        self._paths = (report, rejected)
+    def __init__(self, report: NewFile | None, rejected: NewFile | None) -> None:
+        self._report = report
+        self._rejected = rejected
         self._written = [0, 0]
 
     def __call__(self, row: RefusedRow) -> None:
         if self._report is not None:
-            note = {"line": row["line"], "code": row["code"], "message": row["message"]}
-            self._report.write(jsonlib.dumps(note, ensure_ascii=False) + "\n")
+            self._report.write(_line({name: row[name] for name in ("line", "code", "message")}))
             self._written[0] += 1
         if self._rejected is not None and row["row"]:
-            self._rejected.write(self._header + row["row"] + "\n")
-            self._header = ""
+            if row["header"] and not self._written[1]:
+                self._rejected.write(row["header"] + b"\n")
+            self._rejected.write(row["row"] + b"\n")
             self._written[1] += 1
 
     def check(self, refused: int) -> None:
         """Say what is not in the files that should be."""
-        for path, number in zip(self._paths, self._written, strict=True):
-            if path is not None and number < refused:
+        for file, number in zip((self._report, self._rejected), self._written, strict=True):
+            if file is not None and number < refused:
                 typer.echo(
-                    f"{path} has {number} of {refused} refused rows: a server tells of the first thousand, their lines "
-                    "alone, and of what is over a MiB nothing is kept.",
+                    f"{file.path} has {number} of {refused} refused rows: a server tells of the first thousand, their "
+                    "lines alone, and of what is over a MiB nothing is kept.",
                     err=True,
                 )
 
 
-def _header_of(people: str, format: Format | None) -> str:
-    """Return the line that a CSV file begins with: without it the refused rows could not be read again."""
-    if people == "-" or not Path(people).is_file():
-        return ""
-    text = Text(Path(people))
-    try:
-        if (format or guess(text.head)) != "csv":
-            return ""
-        first = next((line.text for line in text.lines() if line.text is None or line.text.strip()), None)
-    finally:
-        text.close()
-    return "" if first is None else first.decode("utf-8", "replace") + "\n"
-
-
-def _new_file(stack: contextlib.ExitStack, path: Path) -> IO[str]:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        typer.echo(f"{path} cannot be written ({error.strerror}); name a file that is not there yet.", err=True)
-        raise typer.Exit(2) from None
-    return stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8"))
+def _line(value: Mapping[str, Any]) -> bytes:
+    return jsonlib.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 @contextlib.contextmanager

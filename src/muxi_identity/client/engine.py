@@ -242,6 +242,7 @@ class ImportEngine(Protocol):
         dry_run: bool,
         listeners: Listeners,
         caller: Caller,
+        anew: bool = False,
     ) -> ImportReport: ...
     async def page(self, limit: int, cursor: str | None) -> PersonPage: ...
 

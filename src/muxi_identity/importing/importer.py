@@ -30,7 +30,7 @@ from muxi_identity.importing.records import MOST_NOTES, Record, Standing
 from muxi_identity.importing.rows import Note, Options, Row, RowParser, refusal
 from muxi_identity.importing.sorting import Sorted, sort_rows
 from muxi_identity.importing.writing import write_people
-from muxi_identity.models import ImportProgress, ImportReport, RefusedRow
+from muxi_identity.models import ImportProgress, ImportReport, RefusedRow, iso
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import history, identifiers, users
 
@@ -77,19 +77,25 @@ class Importer:
         self._listeners = listeners
         self._prepare = prepare
         self._standing = Standing()
+        self._header = b""
         self._last_at = 0
         self._reasons: dict[int, str] = {}
 
-    async def run(self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes) -> ImportReport:
+    async def run(
+        self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes, *, anew: bool = False
+    ) -> ImportReport:
         """Import what ``reading`` yields, or what ``given`` does, from where the record stands.
+
+        ``anew``: one that came to its end begins again.
 
         Raises:
             InvalidRequestError: The source cannot be read on, or is not what was imported before under this id.
             RequestInProgressError: The same import was begun again elsewhere.
             StorageUnavailableError: The database does not answer; what was done stays, and the import can be resumed.
         """
-        begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint), self._caller)
+        begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint, anew=anew), self._caller)
         self._standing = begun
+        self._header = reading.header
         parser = RowParser(self._runner.rules, self._runner.bucket, self._options)
         batches = Batches(reading, given, parser, self._runner.bucket)
         try:
@@ -99,7 +105,7 @@ class Importer:
                 await self._settle(batch)
         finally:
             await batches.close()
-        report = await self._runner.change(partial(self._finish, resumed=begun.settled), self._caller)
+        report = await self._runner.change(partial(self._finish, begun=begun, reading=reading), self._caller)
         if self._standing.counts.linked - begun.counts.linked >= WORTH_COUNTING:
             await self._runner.database.analyze([users, identifiers, history])
         return report
@@ -141,7 +147,7 @@ class Importer:
         raw = {entry.line: entry.raw for entry in entries}
         for note in notes:
             if note["line"] in raw:
-                self._listeners.on_refused({**note, "row": raw[note["line"]].decode("utf-8", "replace")})
+                self._listeners.on_refused({**note, "row": raw[note["line"]], "header": self._header})
 
     async def _settle(self, batch: Batch) -> None:
         if self._prepare is not None:
@@ -225,11 +231,12 @@ class Importer:
         self._record.write(tx, standing, [note])
         return standing
 
-    def _finish(self, tx: Transaction, resumed: int) -> ImportReport:
+    def _finish(self, tx: Transaction, begun: Standing, reading: Reading) -> ImportReport:
         self._record.hold(tx)
-        self._record.write(tx, self._standing, finished=True)
         counts = asdict(self._standing.counts)
-        announce_import(tx, self._record.import_id, counts)
+        if begun.finished_at is None or self._standing is not begun:
+            self._record.write(tx, self._standing, finished=True)
+            announce_import(tx, self._record.import_id, counts)
         refusals = self._record.notes(tx, "refused")
         for note in refusals:
             note["message"] = self._reasons.get(note["line"], note["message"])
@@ -237,7 +244,9 @@ class Importer:
             "import_id": self._record.import_id,
             "dry_run": False,
             "rows": self._standing.done,
-            "resumed": resumed,
+            "resumed": begun.settled,
+            "finished_before": None if begun.finished_at is None else iso(begun.finished_at),
+            "numbered_by": reading.numbered_by,
             **counts,  # type: ignore[typeddict-item]
             "refusals": refusals,
             "skips": self._record.notes(tx, "skipped"),
@@ -277,6 +286,7 @@ class Importer:
                     "line": note.line,
                     "code": note.code,
                     "message": note.message,
-                    "row": note.raw.decode("utf-8", "replace"),
+                    "row": note.raw,
+                    "header": self._header,
                 }
             )

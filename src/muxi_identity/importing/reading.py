@@ -39,6 +39,8 @@ class Reading:
         self._text: Text | None = None
         self.header = b""
         """The line that a file of refused rows must begin with."""
+        self.numbered_by: Literal["line", "row"] = "row"
+        """What the lines of its entries count."""
         self._number = 0
         self._broken: InvalidRequestError | None = None
         if isinstance(source, str | os.PathLike):
@@ -61,9 +63,10 @@ class Reading:
         kind = format or guess(text.head)
         if kind == "csv":
             rows = CsvRows(text, rules, ignore)
-            self.header = rows.header
+            self.header, self.numbered_by = rows.header, "line"
             return iter(rows)
         if kind == "jsonl":
+            self.numbered_by = "line"
             return read_lines(text)
         return read_documents(text, scoped=self._scoped)
 

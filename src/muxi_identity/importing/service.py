@@ -39,8 +39,12 @@ class Imports:
         dry_run: bool,
         listeners: Listeners,
         caller: Caller,
+        anew: bool = False,
     ) -> ImportReport:
         """Import people; see :class:`muxi_identity.importing.importer.Importer`.
+
+        An import without an id is named by its content, so that one that was cut off goes on where it stood, and begins
+        anew where it came to its end; ``anew``: so does the one of ``import_id``, which the caller has named so.
 
         Raises:
             InvalidRequestError: The source cannot be read, an argument has the wrong shape, or ``import_id`` belongs to
@@ -59,6 +63,7 @@ class Imports:
         )
         reader = Worker("muxi-import-open")  # files block
         try:
+            anew = anew or import_id is None
             if import_id is None and not dry_run:
                 import_id = await reader.run(name_import, source, how)
             reading = await reader.run(
@@ -73,7 +78,7 @@ class Imports:
             assert import_id is not None
             record = Record(import_id, secrets.token_hex(8))
             importer = Importer(self._runner, self._associator, options, record, caller, listeners)
-            return await importer.run(reading, asynchronous(source), fingerprint)
+            return await importer.run(reading, asynchronous(source), fingerprint, anew=anew)
         finally:
             reading.close()
 

@@ -71,6 +71,7 @@ class RemoteImports:
         dry_run: bool,
         listeners: ListenersLike,
         caller: CallerLike,
+        anew: bool = False,
     ) -> ImportReport:
         """Send rows, and return what the server reports at the end.
 
@@ -87,6 +88,7 @@ class RemoteImports:
             format=format,
             ignore_columns=sorted(ignore_columns),
         )
+        anew = anew or import_id is None
         if import_id is None and not dry_run:
             import_id = await _aside(name_import, source, how)
         query: dict[str, Any] = {
@@ -95,14 +97,16 @@ class RemoteImports:
             "import_id": import_id,
             **notes_of(caller),
         }
-        flags = {"verified": options.verified, "create_users": options.create_users, "dry_run": dry_run}
+        flags = {"verified": options.verified, "create_users": options.create_users, "dry_run": dry_run, "anew": anew}
         query.update({name: "true" for name, wanted in flags.items() if wanted})
         if not options.scoped:
             query["scoped"] = "false"
         ask = Ask("POST", "/users/import", query=query, admin=True)
         report = await self._transport.upload(ask, _body(source), ignore_columns, ImportReport)
+        if not _is_file(source):
+            report["numbered_by"] = "row"  # that each is a line on its way is nobody's business
         for note in report["refusals"] if listeners.on_refused is not None else ():
-            listeners.on_refused({**note, "row": ""})
+            listeners.on_refused({**note, "row": b"", "header": b""})
         if listeners.on_progress is not None:
             listeners.on_progress({name: value for name, value in report.items() if name in _PROGRESS})
         return report
@@ -117,10 +121,14 @@ class RemoteImports:
 _PROGRESS = ("import_id", "rows", "created", "linked", "known", "merged", "skipped", "refused")
 
 
+def _is_file(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike) or (hasattr(source, "read") and not isinstance(source, Mapping))
+
+
 def _body(source: Any) -> AsyncIterator[bytes]:
     if isinstance(source, str | os.PathLike):
         return _of_path(Path(source))
-    if hasattr(source, "read") and not isinstance(source, Mapping):
+    if _is_file(source):
         return _of_file(source)
     if isinstance(source, AsyncIterable):
         return _of_rows_to_come(source)

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from fastapi import Query, Request
 
 from muxi_identity.errors import IdentityChangedError, RequestInProgressError
+from muxi_identity.importing.importer import Listeners
+from muxi_identity.importing.rows import Options
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
@@ -33,6 +35,8 @@ _Note = Annotated[str | None, Query(max_length=256)]
         "dry_run": False,
         "rows": 1,
         "resumed": 0,
+        "finished_before": None,
+        "numbered_by": "line",
         "created": 1,
         "linked": 2,
         "known": 0,
@@ -54,6 +58,7 @@ async def import_users(
     ignore_columns: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006 - FastAPI copies it
     dry_run: bool = False,
     import_id: Annotated[str | None, Query(max_length=128)] = None,
+    anew: bool = False,
     source: _Note = None,
     reason: _Note = None,
 ) -> ImportReport:
@@ -62,24 +67,23 @@ async def import_users(
     The body is a stream: JSON lines, CSV with a header, or pages of Slack's `users.list`; gzip is unpacked. It may be
     as long as it likes, a line no longer than a MiB. Each row is linked as `POST /users/identifiers` does; what cannot
     be linked is refused and reported with its line, and the others go on. The answer comes at the end. Where it never
-    comes, send the same again with the same `import_id`: it goes on where it stood. An idempotency key stands for an
-    `import_id`, if none is given.
+    comes, send the same again with the same `import_id`: it goes on where it stood, and one that has come to its end
+    is only reported again (`finished_before`), unless `anew` is true. An idempotency key stands for an `import_id`, if
+    none is given.
     """
     key = call.repetition_key
     if import_id is None and key is not None:
         import_id = f"key_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-    return await call.client.import_users(
+    return await call.site.formation.imports.run(
         Upload(request.stream()),
+        Options(on_conflict=on_conflict, verified=verified, create_users=create_users, scoped=scoped),
         format=format,
-        on_conflict=on_conflict,
-        verified=verified,
-        create_users=create_users,
-        scoped=scoped,
         ignore_columns=ignore_columns,
-        dry_run=dry_run,
         import_id=import_id,
-        source=source,
-        reason=reason,
+        dry_run=dry_run,
+        listeners=Listeners(),
+        caller=call.named_caller._replace(source=source or "import_users", reason=reason),
+        anew=anew,
     )
 
 
