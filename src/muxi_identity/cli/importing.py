@@ -30,7 +30,7 @@ SOME_REFUSED = 7
 
 
 @app.command("import")
-@on_formation()
+@on_formation(at_once=False)
 def import_people(
     formation: FormationClient,
     people: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, CSV, Slack's users.list; - is stdin.")],

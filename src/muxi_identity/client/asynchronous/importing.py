@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 from muxi_identity.client.asynchronous.base import AsyncCalls
+from muxi_identity.client.engine import Engine
 from muxi_identity.client.exports import AsyncUserExport
 from muxi_identity.client.operations import checked_flag, checked_mode
 from muxi_identity.identity.deciding import OnConflict
@@ -17,6 +21,10 @@ from muxi_identity.paging import MAX_PAGE
 
 class AsyncImportCalls(AsyncCalls):
     """Calls about everybody."""
+
+    @abc.abstractmethod
+    def _looking(self) -> AbstractAsyncContextManager[Engine[Any]]:
+        """Give the formation to a call that must change nothing: an empty one where there is none yet."""
 
     async def import_users(
         self,
@@ -63,22 +71,25 @@ class AsyncImportCalls(AsyncCalls):
         >>> report["created"], report["linked"], report["refused"]
         (1, 2, 0)
         """
-        formation = await self._formation()
-        return await formation.imports.run(
-            people,
-            Options(
-                on_conflict=checked_mode(on_conflict),
-                verified=checked_flag("verified", verified),
-                create_users=checked_flag("create_users", create_users),
-                scoped=checked_flag("scoped", scoped),
-            ),
-            format=format,
-            ignore_columns=ignore_columns,
-            import_id=import_id,
-            dry_run=checked_flag("dry_run", dry_run),
-            listeners=Listeners(on_progress, on_refused),
-            caller=self._caller(source or "import_users", reason),
+        options = Options(
+            on_conflict=checked_mode(on_conflict),
+            verified=checked_flag("verified", verified),
+            create_users=checked_flag("create_users", create_users),
+            scoped=checked_flag("scoped", scoped),
         )
+        rehearsed = checked_flag("dry_run", dry_run)
+        opening = self._looking() if rehearsed else nullcontext(await self._formation())
+        async with opening as formation:
+            return await formation.imports.run(
+                people,
+                options,
+                format=format,
+                ignore_columns=ignore_columns,
+                import_id=import_id,
+                dry_run=rehearsed,
+                listeners=Listeners(on_progress, on_refused),
+                caller=self._caller(source or "import_users", reason),
+            )
 
     def export_users(self) -> AsyncUserExport:
         """Return everybody, to be iterated over, in the rows that :meth:`import_users` takes.
