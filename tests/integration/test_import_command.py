@@ -6,11 +6,13 @@ import gzip
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from muxi_identity import FormationClient
 from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.main import app
 from muxi_identity.config import FormationConfig
@@ -121,6 +123,13 @@ def test_a_served_formation_tells_what_it_has_not_told(database_config: Formatio
         result = CliRunner().invoke(app, command, env=elsewhere)
         assert result.exit_code == 6
         assert "options name another" in result.stderr
+        told: list[Any] = []
+        with FormationClient(url=server.url, admin_key=ADMIN_KEY) as formation:
+            again = formation.import_users("people.csv", ignore_columns=["Name"], on_progress=told.append)
+        assert (again["known"], again["finished_before"]) == (2, None)
+        assert [(each["rows"], each["read"], each["size"]) for each in told] == [
+            (0, len(PEOPLE), len(PEOPLE)), (3, len(PEOPLE), len(PEOPLE))
+        ]  # fmt: skip
     assert (folder / "bad.csv").read_text() == ""
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import json as jsonlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.output import JsonOption, print_json, problems, show
 from muxi_identity.cli.people import DryRunOption
+from muxi_identity.cli.progress import shown
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
 from muxi_identity.client.synchronous import FormationClient
+from muxi_identity.importing.lines import size_of
 from muxi_identity.importing.reading import Format
-from muxi_identity.models import ImportProgress, RefusedRow
+from muxi_identity.models import RefusedRow
 
 __all__ = ["app"]
 
@@ -67,9 +68,10 @@ def import_people(
     """
     with contextlib.ExitStack() as stack:
         told = _Told(*(None if path is None else stack.enter_context(NewFile(path)) for path in (report, rejected)))
-        on_progress = None if quiet else stack.enter_context(_shown_progress())
+        source = sys.stdin.buffer if people == "-" else people
+        on_progress = None if quiet or json else stack.enter_context(shown(problems, sized=_is_sized(people)))
         result = formation.import_users(
-            sys.stdin.buffer if people == "-" else people,
+            source,
             format=format,
             on_conflict=on_conflict,
             verified=verified,
@@ -143,33 +145,9 @@ class _Told:
                 )
 
 
+def _is_sized(people: str) -> bool:
+    return Path(people).is_file() if people != "-" else size_of(sys.stdin.buffer) is not None
+
+
 def _line(value: Mapping[str, Any]) -> bytes:
     return jsonlib.dumps(value, ensure_ascii=False).encode() + b"\n"
-
-
-@contextlib.contextmanager
-def _shown_progress() -> Iterator[Callable[[ImportProgress], Any]]:
-    """Show how far it is: in place on a terminal, else a line now and then."""
-    if not problems.is_terminal:
-        yield _Lines()
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=problems, transient=True) as progress:
-        task = progress.add_task("reading")
-        yield lambda told: progress.update(task, description=_said(told))
-
-
-class _Lines:
-    """Prints a line when there are half as many rows again as at the last one."""
-
-    def __init__(self) -> None:
-        self._next = 0
-
-    def __call__(self, told: ImportProgress) -> None:
-        if told["rows"] >= self._next:
-            typer.echo(_said(told), err=True)
-            self._next = max(told["rows"] * 3 // 2, 10_000)
-
-
-def _said(told: ImportProgress) -> str:
-    return f"{told['rows']:,} rows: {told['created']:,} users made, {told['refused']:,} refused"

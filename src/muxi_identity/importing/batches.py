@@ -23,10 +23,11 @@ _AT_ONCE = 500
 
 
 class Batch(NamedTuple):
-    """Rows that follow each other; ``digest`` stands for these and all before them."""
+    """Rows that follow each other; ``digest`` stands for these and all before them, which took ``read`` bytes."""
 
     rows: list[Row]
     digest: bytes
+    read: int | None
 
 
 class Batches:
@@ -96,7 +97,7 @@ class Batches:
             rows += await self._worker.run(self._take, entries, None)
             size += sum(len(entry.raw) for entry in entries)
             number = sum(len(row.identifiers) for row in rows)
-        return Batch(rows, self._signed())
+        return Batch(rows, self._signed(), self._reading.taken)
 
     def _take(self, entries: Sequence[Entry], wanted: set[int] | None) -> list[Row]:
         """Add entries to the digest; parse them all, or those of the ``wanted`` positions."""

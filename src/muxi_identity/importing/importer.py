@@ -39,6 +39,8 @@ T = TypeVar("T")
 WORTH_COUNTING = 10_000
 """Identifiers linked by one import until the database counts its tables anew."""
 _ATTEMPTS = 10
+_TELL_EVERY = 100
+"""Rows that are linked one by one: thousands of them take a while."""
 _TOLD_TOGETHER = (told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
 
 OnProgress = Callable[[ImportProgress], object]
@@ -78,6 +80,8 @@ class Importer:
         self._prepare = prepare
         self._standing = Standing()
         self._header = b""
+        self._size: int | None = None
+        self._resumed = 0
         self._last_at = 0
         self._reasons: dict[int, str] = {}
 
@@ -95,12 +99,12 @@ class Importer:
         """
         begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint, anew=anew), self._caller)
         self._standing = begun
-        self._header = reading.header
+        self._header, self._size, self._resumed = reading.header, reading.size, begun.settled
         parser = RowParser(self._runner.rules, self._runner.bucket, self._options)
         batches = Batches(reading, given, parser, self._runner.bucket)
         try:
             if begun.done:
-                await self._resume(batches, begun)
+                await self._resume(batches, begun, reading)
             while (batch := await self._next(batches, reading)).rows:
                 await self._settle(batch)
         finally:
@@ -126,15 +130,16 @@ class Importer:
             return f"Rows before that: {rows:,}. They were tried; in a dry run, nothing is imported."
         return f"Rows before that: {rows:,}. They are imported, but for those that were refused."
 
-    async def _resume(self, batches: Batches, standing: Standing) -> None:
+    async def _resume(self, batches: Batches, standing: Standing, reading: Reading) -> None:
         """Pass over what is done, and link what the last batch has left over."""
         left: list[Row] = []
         async for entries, rows in batches.pass_over(standing):
             left += rows
             await self._tell_again(entries)
-        at = self._time(len(left))
-        for number, row in enumerate(left):
-            await self._link(row, at + number)
+            self._tell_progress(reading.taken)
+        if left:
+            first, last = left[0].position, left[-1].position
+            await self._link_all(left, self._time(last - first + 1) - first, reading.taken)
 
     async def _tell_again(self, entries: Sequence[Entry]) -> None:
         """Tell of the rows that an earlier run has refused."""
@@ -159,13 +164,7 @@ class Importer:
         for row in batch.rows:
             if row.note is not None:
                 self._tell_refused(row.note)
-        for row in done.ordinary:
-            await self._link(row, at + row.position - batch.rows[0].position)
-        if self._listeners.on_progress is not None:
-            counts = asdict(self._standing.counts)
-            self._listeners.on_progress(
-                {"import_id": self._record.import_id, "rows": self._standing.settled, **counts}  # type: ignore[typeddict-item]
-            )
+        await self._link_all(done.ordinary, at - batch.rows[0].position, batch.read)
 
     def _write(self, tx: Transaction, batch: Batch, base: Standing) -> tuple[Sorted, Standing]:
         """Settle all rows of a batch that nothing has to be decided about, and note which are left."""
@@ -183,6 +182,28 @@ class Importer:
         standing = Standing(base.done + len(batch.rows), pending, 0, counts, batch.digest)
         self._record.write(tx, standing, notes)
         return rows, standing
+
+    async def _link_all(self, rows: Sequence[Row], at: int, read: int | None) -> None:
+        """Link rows one by one, ``at`` being the time of position 0; tell how far it is meanwhile, and at the end."""
+        for number, row in enumerate(rows, 1):
+            await self._link(row, at + row.position)
+            if number % _TELL_EVERY == 0 and number < len(rows):
+                self._tell_progress(read)
+        self._tell_progress(read)
+
+    def _tell_progress(self, read: int | None) -> None:
+        if self._listeners.on_progress is not None:
+            counts = asdict(self._standing.counts)
+            self._listeners.on_progress(
+                {
+                    "import_id": self._record.import_id,
+                    "rows": self._standing.settled,
+                    "resumed": self._resumed,
+                    "read": read,
+                    "size": self._size,
+                    **counts,  # type: ignore[typeddict-item]
+                }
+            )
 
     async def _link(self, row: Row, at: int) -> None:
         """Link one row as :meth:`Associator.associate` does, in a transaction of its own with the record of it."""

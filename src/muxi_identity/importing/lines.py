@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -47,9 +49,13 @@ class Text:
             except OSError as error:
                 raise InvalidRequestError(f"{source} cannot be read ({error.strerror}).") from None
         file: Any = getattr(source, "buffer", source)  # a text file's own bytes
+        self.size = size_of(file)
+        """Bytes that there are to be read, as far as that is known."""
+        self.taken = 0
+        """Bytes that were read so far."""
         # Of a pipe what is there, without waiting for more.
         read = getattr(file, "read1", file.read)
-        self._piece = partial(_read_text if isinstance(file.read(0), str) else _read_bytes, read)
+        self._piece = partial(self._count, partial(_read_text if isinstance(file.read(0), str) else _read_bytes, read))
         self.head = self._begin()
         if self.head.startswith(_GZIP):
             packed = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
@@ -63,6 +69,11 @@ class Text:
             self._piece = partial(_with_newlines, self._piece)
             self.head = self.head.replace(b"\r", b"\n")
         self._file = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
+
+    def _count(self, read: Callable[[int], bytes], size: int) -> bytes:
+        piece = read(size)
+        self.taken += len(piece)
+        return piece
 
     def _begin(self) -> bytes:
         found = b""
@@ -101,6 +112,15 @@ class Text:
         """Close the file, if it was opened here."""
         if self._own is not None:
             self._own.close()
+
+
+def size_of(file: Any) -> int | None:
+    """Return how many bytes of an open file are still to be read; None where nobody can know."""
+    try:
+        status = os.fstat(file.fileno())
+        return status.st_size - int(file.tell()) if stat.S_ISREG(status.st_mode) else None
+    except (AttributeError, OSError, ValueError):  # it is in memory, a pipe, or no file at all
+        return None
 
 
 def _read_bytes(read: Callable[[int], bytes | None], size: int) -> bytes:

@@ -75,6 +75,16 @@ class Reading:
         """Whether it is a file, or like one: what is wrong with it is told of it, and by nobody else."""
         return self._text is not None
 
+    @property
+    def size(self) -> int | None:
+        """How many bytes the file has, as far as that is known."""
+        return None if self._text is None else self._text.size
+
+    @property
+    def taken(self) -> int | None:
+        """How many of them were read."""
+        return None if self._text is None else self._text.taken
+
     def some(self, number: int) -> list[Entry]:
         """Return the next entries, at most ``number``; none at the end.
 

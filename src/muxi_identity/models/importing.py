@@ -29,8 +29,8 @@ class RefusedRow(ImportNote):
     header: bytes
 
 
-class ImportProgress(TypedDict):
-    """How far an import has come: rows that are settled, and what was done with them."""
+class ImportCounts(TypedDict):
+    """How many rows are settled, and what was done with them."""
 
     import_id: str
     rows: int
@@ -42,7 +42,19 @@ class ImportProgress(TypedDict):
     refused: int
 
 
-class ImportReport(ImportProgress):
+class ImportProgress(ImportCounts):
+    """How far an import has come: rows that are settled, ``resumed`` of them by an earlier run, and bytes.
+
+    ``read`` of the ``size`` bytes of the file were read, packed ones where it is packed; on their way to a server, of
+    which no more is known before its end, sent. None where there is no file, or its size is not known.
+    """
+
+    resumed: int
+    read: int | None
+    size: int | None
+
+
+class ImportReport(ImportCounts):
     """What an import did, over all its runs where it was cut off and resumed.
 
     ``rows`` were read: ``created`` users made, ``linked`` identifiers linked anew, ``known`` rows that linked none,

@@ -14,6 +14,7 @@ from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor
 from muxi_identity.client.remote.people import notes_of
 from muxi_identity.client.remote.transport import Transport
 from muxi_identity.errors import InvalidRequestError
+from muxi_identity.importing.lines import size_of
 from muxi_identity.importing.reading import describe, name_import
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.paging import check_limit
@@ -75,7 +76,8 @@ class RemoteImports:
     ) -> ImportReport:
         """Send rows, and return what the server reports at the end.
 
-        ``on_progress`` hears of the end alone, ``on_refused`` of the refusals that the report holds.
+        ``on_progress`` hears of what was sent of a file, and of rows at the end alone; ``on_refused`` of the refusals
+        that the report holds.
 
         Raises:
             ServerUnavailableError: The server broke off. Begun again with the same ``import_id``, it goes on.
@@ -102,13 +104,13 @@ class RemoteImports:
         if not options.scoped:
             query["scoped"] = "false"
         ask = Ask("POST", "/users/import", query=query, admin=True)
-        report = await self._transport.upload(ask, _body(source), ignore_columns, ImportReport)
+        sending = _Sending(import_id or "", listeners.on_progress)
+        report = await self._transport.upload(ask, _body(source, sending), ignore_columns, ImportReport)
         if not _is_file(source):
             report["numbered_by"] = "row"  # that each is a line on its way is nobody's business
         for note in report["refusals"] if listeners.on_refused is not None else ():
             listeners.on_refused({**note, "row": b"", "header": b""})
-        if listeners.on_progress is not None:
-            listeners.on_progress({name: value for name, value in report.items() if name in _PROGRESS})
+        sending.end(report)
         return report
 
     async def page(self, limit: int, cursor: str | None) -> PersonPage:
@@ -118,18 +120,45 @@ class RemoteImports:
         return await self._transport.call(Ask("GET", "/users/export", query=query, admin=True), PersonPage)
 
 
-_PROGRESS = ("import_id", "rows", "created", "linked", "known", "merged", "skipped", "refused")
+class _Sending:
+    """Tells how much of a file was sent."""
+
+    def __init__(self, import_id: str, on_progress: Any) -> None:
+        self._import_id = import_id
+        self._on_progress = on_progress
+        self._size: int | None = None
+        self._sent: int | None = None
+
+    def begin(self, size: int | None) -> None:
+        """Note how many bytes there are."""
+        self._size, self._sent = size, 0
+
+    def add(self, number: int) -> None:
+        """Tell that so many more were sent."""
+        self._sent = (self._sent or 0) + number
+        self._tell(dict.fromkeys(_COUNTS, 0), self._import_id)
+
+    def end(self, report: ImportReport) -> None:
+        """Tell what became of them."""
+        self._tell({name: value for name, value in report.items() if name in _COUNTS}, report["import_id"])
+
+    def _tell(self, counts: Mapping[str, Any], import_id: str) -> None:
+        if self._on_progress is not None:
+            self._on_progress({"import_id": import_id, "read": self._sent, "size": self._size, **counts})
+
+
+_COUNTS = ("rows", "resumed", "created", "linked", "known", "merged", "skipped", "refused")
 
 
 def _is_file(source: Any) -> bool:
     return isinstance(source, str | os.PathLike) or (hasattr(source, "read") and not isinstance(source, Mapping))
 
 
-def _body(source: Any) -> AsyncIterator[bytes]:
+def _body(source: Any, sending: _Sending) -> AsyncIterator[bytes]:
     if isinstance(source, str | os.PathLike):
-        return _of_path(Path(source))
+        return _of_path(Path(source), sending)
     if _is_file(source):
-        return _of_file(source)
+        return _of_file(source, sending)
     if isinstance(source, AsyncIterable):
         return _of_rows_to_come(source)
     rows = iter([source]) if isinstance(source, Mapping) else None
@@ -140,10 +169,10 @@ def _body(source: Any) -> AsyncIterator[bytes]:
     return _of_rows(rows)
 
 
-async def _of_path(path: Path) -> AsyncIterator[bytes]:
+async def _of_path(path: Path, sending: _Sending) -> AsyncIterator[bytes]:
     file = await _aside(_opened, path)
     try:
-        async for chunk in _of_file(file):
+        async for chunk in _of_file(file, sending):
             yield chunk
     finally:
         file.close()
@@ -156,10 +185,13 @@ def _opened(path: Path) -> IO[bytes]:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-async def _of_file(file: Any) -> AsyncIterator[bytes]:
+async def _of_file(file: Any, sending: _Sending) -> AsyncIterator[bytes]:
     file = getattr(file, "buffer", file)
+    sending.begin(await _aside(size_of, file))
     while piece := await _aside(getattr(file, "read1", file.read), _CHUNK):
-        yield piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
+        chunk = piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else piece
+        yield chunk
+        sending.add(len(chunk))
 
 
 async def _of_rows(rows: Iterator[Any]) -> AsyncIterator[bytes]:

@@ -53,7 +53,8 @@ class ImportCalls(BlockingCalls):
         by its content, of others the report tells it. After its end, one of an id that you gave is only reported again
         (``finished_before`` is set then), and a file without one is imported anew: what is known stays as it is, what
         was refused is tried again. ``dry_run`` writes nothing and reports what would be. ``on_progress`` is called
-        after each batch, ``on_refused`` for each refused row, on the event loop.
+        after each batch at the latest (of a file with the bytes that were read), ``on_refused`` for each refused row,
+        on the event loop.
 
         Raises:
             InvalidRequestError: The source cannot be read, an argument has the wrong shape, or the id belongs to
