@@ -53,10 +53,15 @@ def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
     result = CliRunner().invoke(app, ["users", *command, "--import-id", report["import_id"]])
     assert f"Nothing was done: the import {report['import_id']} came to its end at " in result.stderr
 
+    more = {"identifiers": [["=1+1", "github"], {"identifier": "+49", "type": "internal", "metadata": {"a": "\u00e9"}}]}
+    run("import", "-", code=0, given=json.dumps(more))
     run("export-people", "--output", "all.jsonl", code=0)
-    (folder / "formation.yaml").write_text("id: elsewhere\n", encoding="utf-8")
-    run("import", "-", "--create-users", code=0, given=(folder / "all.jsonl").read_text())
-    assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
+    run("export-people", "--format", "csv", "--output", "all.csv", code=0)
+    assert '"\'=1+1","github"' in (folder / "all.csv").read_text()
+    for name in ("all.jsonl", "all.csv"):
+        (folder / "formation.yaml").write_text(f"id: to-{name}\n", encoding="utf-8")
+        run("import", "-", "--create-users", code=0, given=(folder / name).read_text())
+        assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
 
 
 def test_refused_rows_of_a_packed_file_can_be_read_again(folder: Path) -> None:

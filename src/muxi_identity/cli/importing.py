@@ -18,6 +18,7 @@ from muxi_identity.cli.progress import shown
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
 from muxi_identity.client.synchronous import FormationClient
+from muxi_identity.importing.csv_cells import header, lines_of
 from muxi_identity.importing.lines import size_of
 from muxi_identity.importing.reading import Format
 from muxi_identity.models import RefusedRow
@@ -109,11 +110,16 @@ def export_people(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new file, readable by you alone; else standard output.")
     ] = None,
+    format: Annotated[
+        Literal["jsonl", "csv"], typer.Option(help="A person a line, or for spreadsheets an identifier a line.")
+    ] = "jsonl",
 ) -> None:
-    """Write everybody as JSON lines that `muxi users import` takes. Keys are left out."""
+    """Write everybody in rows that `muxi users import --create-users` takes. Keys are left out."""
     with contextlib.nullcontext(sys.stdout.buffer) if output is None else NewFile(output) as file:
+        if format == "csv":
+            file.write(header())
         for person in formation.export_users():
-            file.write(_line(person))
+            file.write(lines_of(person) if format == "csv" else _line(person))
 
 
 class _Told:

@@ -1,24 +1,26 @@
 """CSV as a source: one identifier a line, or one person a line with a column for each type.
 
-Columns ``identifier`` (and ``type``, ``scope``, ``verified``, ``expires_at``) make it the first; lines that follow each
-other with the same ``person`` or the same ``user_id`` are one row. Otherwise each column is a type, ``slack:T012AB3CD``
-one with a scope, beside ``user_id``, ``external_id`` and ``verified``.
+Columns ``identifier`` (and ``type``, ``scope``, ``verified``, ``expires_at``, ``metadata``) make it the first; lines
+that follow each other with the same ``person`` or the same ``user_id`` are one row. Otherwise each column is a type,
+``slack:T012AB3CD`` one with a scope, beside ``user_id``, ``external_id`` and ``verified``.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from muxi_identity.errors import InvalidIdentifierError, InvalidRequestError
 from muxi_identity.identifiers import IdentifierRules
+from muxi_identity.importing.csv_cells import unguarded
 from muxi_identity.importing.csv_records import CsvRecords
 from muxi_identity.importing.entries import Entry
 from muxi_identity.importing.lines import MAX_LINE, Text
 from muxi_identity.refusals import parse_type, quote
 
-_LONG = ("identifier", "type", "scope", "verified", "expires_at", "user_id", "person")
+_LONG = ("identifier", "type", "scope", "verified", "expires_at", "metadata", "user_id", "person")
 _WIDE = ("user_id", "external_id", "verified")
 _DELIMITERS = ",;\t"
 _YES, _NO = ("true", "1", "yes", "y"), ("", "false", "0", "no", "n")
@@ -97,7 +99,7 @@ class CsvRows:
                 yield line, raw, f"The line has {len(cells)} columns, the header {len(self._columns)}."
             elif any(cell.strip() for cell in cells):
                 named = zip(self._columns, cells, strict=False)
-                yield line, raw, {name: cell.strip() for name, cell in named if name is not None and cell.strip()}
+                yield line, raw, {name: unguarded(cell.strip()) for name, cell in named if name and cell.strip()}
 
 
 def _column(name: str) -> str:
@@ -149,6 +151,8 @@ def _one(cells: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {name: cells[name] for name in ("type", "scope", "expires_at") if name in cells}
     if "verified" in cells:
         given["verified"] = _flag(cells["verified"])
+    if "metadata" in cells:
+        given["metadata"] = _object(cells["metadata"])
     identifiers = [{"identifier": cells["identifier"], **given}] if "identifier" in cells else []
     user = {"user_id": cells["user_id"]} if "user_id" in cells else {}
     return {**user, "identifiers": identifiers}
@@ -159,6 +163,13 @@ def _flag(cell: str) -> bool:
     if word not in _YES + _NO:
         raise InvalidRequestError("verified is true or false.")
     return word in _YES
+
+
+def _object(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError('metadata is JSON: {"team": "support"}.') from None
 
 
 def _joined(group: Sequence[Entry]) -> Entry:

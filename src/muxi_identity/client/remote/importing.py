@@ -117,7 +117,7 @@ class RemoteImports:
         """Return a page of people in the shape that an import takes."""
         check_limit(limit)
         query = {"limit": limit, "cursor": checked_cursor(cursor, "export_users")}
-        return await self._transport.call(Ask("GET", "/users/export", query=query, admin=True), PersonPage)
+        return await self._transport.call(Ask("GET", "/users/export/pages", query=query, admin=True), PersonPage)
 
 
 class _Sending:

@@ -1,19 +1,21 @@
-"""Everybody at once: in as a stream of rows, out page by page."""
+"""Everybody at once: in as a stream of rows, and out as one, or page by page."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Annotated, Literal
 
-from fastapi import Query, Request
+from fastapi import Query, Request, Response
 
 from muxi_identity.errors import IdentityChangedError, RequestInProgressError
 from muxi_identity.importing.importer import Listeners
 from muxi_identity.importing.rows import Options
 from muxi_identity.models import ImportReport, PersonPage
+from muxi_identity.paging import MAX_PAGE
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Cursor, Limit
+from muxi_identity.server.row_streams import ROWS, RowStream
 from muxi_identity.server.uploads import Upload
 
 routes = Routes("Import and export", "Everybody at once. All of it takes the admin key.")
@@ -87,9 +89,22 @@ async def import_users(
     )
 
 
+@routes.add("GET", "/users/export", access=Access.ADMIN, data=None, media=ROWS)
+async def export_users(call: Calling) -> Response:
+    """Stream everybody as JSON lines.
+
+    A person a line, as `POST /users/import` takes it: `{"user_id": "usr_1f2e3d4c5b6a79880f1e", "identifiers":
+    [{"identifier": "alice@email.com", "type": "email", "verified": true}]}`. Keys are left out. The last line is empty:
+    where it is missing, the answer was cut off. Read page by page: who comes or changes meanwhile is met once or not
+    at all.
+    """
+    page = call.site.formation.imports.page
+    return RowStream(page, await page(MAX_PAGE, None))  # the first one before the head: it may be an error
+
+
 @routes.add(
     "GET",
-    "/users/export",
+    "/users/export/pages",
     access=Access.ADMIN,
     data=PersonPage,
     example={
@@ -103,6 +118,6 @@ async def import_users(
         "next_cursor": None,
     },
 )
-async def export_users(call: Calling, limit: Limit = 50, cursor: Cursor = None) -> PersonPage:
-    """List people in the rows that `POST /users/import` takes. Keys are left out."""
+async def export_page(call: Calling, limit: Limit = 50, cursor: Cursor = None) -> PersonPage:
+    """List people in the same rows, page by page: each can be asked for again by itself."""
     return await call.site.formation.imports.page(limit, cursor)
