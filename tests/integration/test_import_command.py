@@ -121,9 +121,11 @@ def test_a_served_formation_tells_what_it_has_not_told(database_config: Formatio
         options = ("--report", "report.jsonl", "--rejected", "bad.csv")
         result = CliRunner().invoke(app, [*command, *options], env={"MUXI_ADMIN_KEY": ADMIN_KEY})
         assert result.exit_code == 7, result.output
-        assert "bad.csv has 0 of 1 refused rows" in result.stderr
-        assert "report.jsonl has" not in result.stderr
+        assert "refused rows:" not in result.stderr
         assert "find out why it had nothing" in result.stderr
+        piped = (*command[:2], "-", *command[3:], "--rejected", "none.csv")
+        result = CliRunner().invoke(app, piped, input=PEOPLE, env={"MUXI_ADMIN_KEY": ADMIN_KEY})
+        assert "none.csv has 0 of 1 refused rows" in result.stderr
         elsewhere = {"MUXI_URL": "http://127.0.0.1:1", "MUXI_ADMIN_KEY": ADMIN_KEY}
         result = CliRunner().invoke(app, command, env=elsewhere)
         assert result.exit_code == 6
@@ -135,7 +137,7 @@ def test_a_served_formation_tells_what_it_has_not_told(database_config: Formatio
         assert [(each["rows"], each["read"], each["size"]) for each in told] == [
             (0, len(PEOPLE), len(PEOPLE)), (3, len(PEOPLE), len(PEOPLE))
         ]  # fmt: skip
-    assert (folder / "bad.csv").read_text() == ""
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
 
 
 def test_what_cannot_be_done_at_all(folder: Path) -> None:

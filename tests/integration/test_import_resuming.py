@@ -51,7 +51,7 @@ async def test_killed_again_and_again(database_config: FormationConfig, tmp_path
         ]
     assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
     assert [each["line"] for each in report["refusals"]] == [each["line"] for each in whole["refusals"]]
-    by_code = [{**each, "message": f"Refused: {each['code']}."} for each in report["refusals"]]
+    by_code = [{**each, "message": f"Refused by an earlier run: {each['code']}."} for each in report["refusals"]]
     ended = again["finished_before"]
     assert ended is not None
     assert again == once_more

@@ -18,6 +18,7 @@ from muxi_identity.cli.progress import shown
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
 from muxi_identity.client.synchronous import FormationClient
+from muxi_identity.errors import MuxiError
 from muxi_identity.importing.csv_cells import header, lines_of
 from muxi_identity.importing.lines import size_of
 from muxi_identity.importing.reading import Format
@@ -25,6 +26,7 @@ from muxi_identity.models import RefusedRow
 
 __all__ = ["app"]
 
+_FILE = "JSON lines, CSV or Slack's users.list, packed by gzip or not; - is standard input."
 _ELSEWHERE = ("refusals", "skips", "finished_before", "numbered_by")
 """What of a report is said in words."""
 SOME_REFUSED = 7
@@ -35,15 +37,18 @@ SOME_REFUSED = 7
 @on_formation(at_once=False)
 def import_people(
     formation: FormationClient,
-    people: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, CSV, Slack's users.list; - is stdin.")],
+    people: Annotated[str, typer.Argument(metavar="FILE", help=_FILE)],
     json: JsonOption = False,
-    format: Annotated[Format | None, typer.Option(help="What FILE holds. [by how it begins]")] = None,
+    format: Annotated[Format | None, typer.Option(help="What FILE holds; else told by how it begins.")] = None,
     on_conflict: Annotated[
-        Literal["raise", "absorb", "merge"], typer.Option(help="What to do where a row names different users.")
+        Literal["raise", "absorb", "merge"],
+        typer.Option(
+            help="A row names several users: refuse it, join those whom only first contact made, or join any."
+        ),
     ] = "raise",
-    verified: Annotated[bool, typer.Option("--verified", help="You have proof of all of it.")] = False,
+    verified: Annotated[bool, typer.Option("--verified", help="You have proof of every identifier in it.")] = False,
     create_users: Annotated[
-        bool, typer.Option("--create-users", help="Make a user of a user_id that nobody has.")
+        bool, typer.Option("--create-users", help="A user_id (usr_...) that nobody has makes a user.")
     ] = False,
     no_scope: Annotated[bool, typer.Option("--no-scope", help="Link Slack's ids without their workspace.")] = False,
     ignore_column: Annotated[
@@ -51,7 +56,7 @@ def import_people(
     ] = None,
     dry_run: DryRunOption = False,
     import_id: Annotated[
-        str | None, typer.Option(help="The import's name, to go on with it where it was cut off. [FILE's content]")
+        str | None, typer.Option(help="Its name, by which it goes on where it was cut off; else FILE's content is it.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="A new file for every refused row's line and why, as JSON lines.")
@@ -62,30 +67,39 @@ def import_people(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     reason: ReasonOption = None,
 ) -> None:
-    """Link many people's identifiers, a row a person. Rows that cannot be linked are reported, the others go on.
+    """Link many people's identifiers, a row a person: JSON lines, CSV, a Slack workspace.
 
-    The same command again goes on where an import was cut off; after its end it tries what was refused once more, and
-    leaves the others as they are. Exits with 7 where rows were refused.
+    Rows that cannot be linked are refused and reported, the others go on. The
+    same command again goes on where an import was cut off; after its end it
+    tries once more what was refused, and leaves the others as they are. Exits
+    with 7 where rows were refused.
+
+    Look first: muxi users import people.csv --dry-run
     """
     with contextlib.ExitStack() as stack:
         told = _Told(*(None if path is None else stack.enter_context(NewFile(path)) for path in (report, rejected)))
         source = sys.stdin.buffer if people == "-" else people
         on_progress = None if quiet or json else stack.enter_context(shown(problems, sized=_is_sized(people)))
-        result = formation.import_users(
-            source,
-            format=format,
-            on_conflict=on_conflict,
-            verified=verified,
-            create_users=create_users,
-            scoped=not no_scope,
-            ignore_columns=ignore_column or (),
-            dry_run=dry_run,
-            import_id=import_id,
-            on_progress=on_progress,
-            on_refused=told,
-            source=ACTOR,
-            reason=reason,
-        )
+        try:
+            result = formation.import_users(
+                source,
+                format=format,
+                on_conflict=on_conflict,
+                verified=verified,
+                create_users=create_users,
+                scoped=not no_scope,
+                ignore_columns=ignore_column or (),
+                dry_run=dry_run,
+                import_id=import_id,
+                on_progress=on_progress,
+                on_refused=told,
+                source=ACTOR,
+                reason=reason,
+            )
+        except MuxiError as error:
+            if error.retryable and not dry_run:
+                typer.echo("What is done stays: the same command goes on from there.", err=True)
+            raise
     told.check(result["refused"])
     if result["finished_before"] is not None and result["resumed"] == result["rows"]:
         typer.echo(
@@ -145,8 +159,8 @@ class _Told:
         for file, number in zip((self._report, self._rejected), self._written, strict=True):
             if file is not None and number < refused:
                 typer.echo(
-                    f"{file.path} has {number} of {refused} refused rows: a server tells of the first thousand, their "
-                    "lines alone, and of what is over a MiB nothing is kept.",
+                    f"{file.path} has {number} of {refused} refused rows: a server tells of the first thousand, and of "
+                    "no rows that came from standard input; of what is over a MiB nothing is kept.",
                     err=True,
                 )
 

@@ -33,7 +33,7 @@ class CsvRows:
         InvalidRequestError: The header cannot be read, or has a column that means nothing.
     """
 
-    def __init__(self, text: Text, rules: IdentifierRules, ignore: Sequence[str] = ()) -> None:
+    def __init__(self, text: Text, rules: IdentifierRules | None, ignore: Sequence[str] = ()) -> None:
         lines = text.lines()
         first = next((line for line in lines if line.text is None or line.text.strip()), None)
         if first is None:
@@ -51,8 +51,9 @@ class CsvRows:
         if len(set(kept)) < len(kept):
             raise InvalidRequestError("Two columns of the CSV file have the same name.")
         self._long = "identifier" in kept
-        for name in kept:
-            _check_column(name, self._long, rules)
+        if rules is not None:
+            for name in kept:
+                _check_column(name, self._long, rules)
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the rows."""

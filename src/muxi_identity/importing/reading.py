@@ -28,10 +28,19 @@ _PAGE = re.compile(rb'"members"\s*:')
 
 
 class Reading:
-    """A source that is being read, one entry after the other: by one thread, a piece at a time."""
+    """A source that is being read, one entry after the other: by one thread, a piece at a time.
+
+    Without ``rules`` the columns of CSV are taken as they come, for who wants to see rows and not what they mean.
+    """
 
     def __init__(
-        self, source: Source, format: Format | None, rules: IdentifierRules, *, scoped: bool, ignore: Sequence[str]
+        self,
+        source: Source,
+        format: Format | None,
+        rules: IdentifierRules | None,
+        *,
+        scoped: bool,
+        ignore: Sequence[str],
     ) -> None:
         if format is not None and format not in FORMATS:
             raise InvalidRequestError('format must be "jsonl", "csv" or "json".')
@@ -58,7 +67,7 @@ class Reading:
             raise
 
     def _of_text(
-        self, text: Text, format: Format | None, rules: IdentifierRules, ignore: Sequence[str]
+        self, text: Text, format: Format | None, rules: IdentifierRules | None, ignore: Sequence[str]
     ) -> Iterator[Entry]:
         kind = format or guess(text.head)
         if kind == "csv":

@@ -148,7 +148,11 @@ class Record:
             .limit(limit)
         )
         return [
-            {"line": row.line, "code": row.code, "message": SKIPPED.get(row.code, f"Refused: {row.code}.")}
+            {
+                "line": row.line,
+                "code": row.code,
+                "message": SKIPPED.get(row.code, f"Refused by an earlier run: {row.code}."),
+            }
             for row in tx.connection.execute(statement)
         ]
 

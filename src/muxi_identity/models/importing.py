@@ -21,8 +21,8 @@ class ImportNote(TypedDict):
 class RefusedRow(ImportNote):
     """A refused row with its own text, as it stood in the file, in whatever encoding.
 
-    ``header`` is what a file of such rows begins with: the header of CSV, and empty for all else. Both are empty where
-    a server has refused the row, and ``row`` where it takes more than a MiB.
+    ``header`` is what a file of such rows begins with: the header of CSV, and empty for all else. ``row`` is empty
+    where it takes more than a MiB. A server tells neither: they are those of the path that was sent, and else empty.
     """
 
     row: bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from muxi_identity.client.remote.people import notes_of
 from muxi_identity.client.remote.transport import Transport
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.importing.lines import size_of
-from muxi_identity.importing.reading import describe, name_import
-from muxi_identity.models import ImportReport, PersonPage
+from muxi_identity.importing.reading import Reading, describe, name_import
+from muxi_identity.models import ImportNote, ImportReport, PersonPage
 from muxi_identity.paging import check_limit
 
 _CHUNK = 1 << 16
@@ -77,7 +78,7 @@ class RemoteImports:
         """Send rows, and return what the server reports at the end.
 
         ``on_progress`` hears of what was sent of a file, and of rows at the end alone; ``on_refused`` of the refusals
-        that the report holds.
+        that the report holds, with the rows of what can be read again.
 
         Raises:
             ServerUnavailableError: The server broke off. Begun again with the same ``import_id``, it goes on.
@@ -108,8 +109,10 @@ class RemoteImports:
         report = await self._transport.upload(ask, _body(source, sending), ignore_columns, ImportReport)
         if not _is_file(source):
             report["numbered_by"] = "row"  # that each is a line on its way is nobody's business
-        for note in report["refusals"] if listeners.on_refused is not None else ():
-            listeners.on_refused({**note, "row": b"", "header": b""})
+        if listeners.on_refused is not None and report["refusals"]:
+            header, rows = await _aside(_refused_rows, source, format, ignore_columns, report["refusals"])
+            for note in report["refusals"]:
+                listeners.on_refused({**note, "row": rows.get(note["line"], b""), "header": header})
         sending.end(report)
         return report
 
@@ -148,6 +151,24 @@ class _Sending:
 
 
 _COUNTS = ("rows", "resumed", "created", "linked", "known", "merged", "skipped", "refused")
+
+
+def _refused_rows(
+    source: Any, format: Any, ignore: Sequence[str], refusals: Sequence[ImportNote]
+) -> tuple[bytes, dict[int, bytes]]:
+    """Return the header of a file, and the rows that a server has refused: it tells their lines alone."""
+    wanted = {note["line"] for note in refusals}
+    found: dict[int, bytes] = {}
+    if not isinstance(source, str | os.PathLike) or Path(source).is_fifo():
+        return b"", found
+    try:
+        reading = Reading(source, format, None, scoped=True, ignore=ignore)
+    except InvalidRequestError:  # it has changed since
+        return b"", found
+    with contextlib.suppress(InvalidRequestError), contextlib.closing(reading):
+        while len(found) < len(wanted) and (entries := reading.some(_AT_ONCE)):
+            found.update({entry.line: entry.raw for entry in entries if entry.line in wanted})
+    return reading.header, found
 
 
 def _is_file(source: Any) -> bool:
