@@ -104,7 +104,7 @@ class Importer:
         batches = Batches(reading, given, parser, self._runner.bucket)
         try:
             if begun.done:
-                await self._resume(batches, begun, reading)
+                await self._resume(batches, begun, reading, parser)
             while (batch := await self._next(batches, reading)).rows:
                 await self._settle(batch)
         finally:
@@ -130,29 +130,34 @@ class Importer:
             return f"Rows before that: {rows:,}. They were tried; in a dry run, nothing is imported."
         return f"Rows before that: {rows:,}. They are imported, but for those that were refused."
 
-    async def _resume(self, batches: Batches, standing: Standing, reading: Reading) -> None:
+    async def _resume(self, batches: Batches, standing: Standing, reading: Reading, parser: RowParser) -> None:
         """Pass over what is done, and link what the last batch has left over."""
         left: list[Row] = []
         async for entries, rows in batches.pass_over(standing):
             left += rows
-            await self._tell_again(entries)
+            await self._tell_again(entries, parser)
             self._tell_progress(reading.taken)
         if left:
             first, last = left[0].position, left[-1].position
             await self._link_all(left, self._time(last - first + 1) - first, reading.taken)
 
-    async def _tell_again(self, entries: Sequence[Entry]) -> None:
+    async def _tell_again(self, entries: Sequence[Entry], parser: RowParser) -> None:
         """Tell of the rows that an earlier run has refused."""
-        if self._listeners.on_refused is None or not self._standing.counts.refused:
+        if not self._standing.counts.refused:
             return
         first, last = entries[0].line, entries[-1].line
         notes = await self._runner.read(
             lambda tx: self._record.notes(tx, "refused", after=first - 1, limit=last - first + 1)
         )
-        raw = {entry.line: entry.raw for entry in entries}
+        rows = {entry.line: entry for entry in entries}
         for note in notes:
-            if note["line"] in raw:
-                self._listeners.on_refused({**note, "row": raw[note["line"]], "header": self._header})
+            if note["line"] in rows:
+                entry = rows[note["line"]]
+                # What is wrong with a row itself can be said again; what it met with, that run alone knew.
+                told = parser.parse(entry, 0).note
+                if told is None or told.code != note["code"]:
+                    told = Note(entry.line, "refused", note["code"], note["message"], entry.raw)
+                self._tell_refused(told)
 
     async def _settle(self, batch: Batch) -> None:
         if self._prepare is not None:
