@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,11 +26,12 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.importing.batches import Batch, Batches
 from muxi_identity.importing.entries import Entry
 from muxi_identity.importing.reading import Reading
-from muxi_identity.importing.records import MOST_NOTES, Record, Standing
+from muxi_identity.importing.records import Record, Standing
 from muxi_identity.importing.rows import Note, Options, Row, RowParser, refusal
 from muxi_identity.importing.sorting import Sorted, sort_rows
+from muxi_identity.importing.telling import Listeners, Teller
 from muxi_identity.importing.writing import write_people
-from muxi_identity.models import ImportProgress, ImportReport, RefusedRow, iso
+from muxi_identity.models import ImportReport, iso
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import history, identifiers, users
 
@@ -42,17 +43,6 @@ _ATTEMPTS = 10
 _TELL_EVERY = 100
 """Rows that are linked one by one: thousands of them take a while."""
 _TOLD_TOGETHER = (told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
-
-OnProgress = Callable[[ImportProgress], object]
-OnRefused = Callable[[RefusedRow], object]
-
-
-@dataclass(slots=True)
-class Listeners:
-    """Who is told while an import goes on, on its event loop. What they raise ends it; it can be resumed."""
-
-    on_progress: OnProgress | None = None
-    on_refused: OnRefused | None = None
 
 
 class Importer:
@@ -79,11 +69,8 @@ class Importer:
         self._listeners = listeners
         self._prepare = prepare
         self._standing = Standing()
-        self._header = b""
-        self._size: int | None = None
-        self._resumed = 0
         self._last_at = 0
-        self._reasons: dict[int, str] = {}
+        self._teller: Teller
 
     async def run(
         self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes, *, anew: bool = False
@@ -99,7 +86,7 @@ class Importer:
         """
         begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint, anew=anew), self._caller)
         self._standing = begun
-        self._header, self._size, self._resumed = reading.header, reading.size, begun.settled
+        self._teller = Teller(self._listeners, self._record.import_id, reading, begun.settled)
         parser = RowParser(self._runner.rules, self._runner.bucket, self._options)
         batches = Batches(reading, given, parser, self._runner.bucket)
         try:
@@ -136,7 +123,7 @@ class Importer:
         async for entries, rows in batches.pass_over(standing):
             left += rows
             await self._tell_again(entries, parser)
-            self._tell_progress(reading.taken)
+            self._teller.progress(self._standing, reading.taken)
         if left:
             first, last = left[0].position, left[-1].position
             await self._link_all(left, self._time(last - first + 1) - first, reading.taken)
@@ -157,7 +144,7 @@ class Importer:
                 told = parser.parse(entry, 0).note
                 if told is None or told.code != note["code"]:
                     told = Note(entry.line, "refused", note["code"], note["message"], entry.raw)
-                self._tell_refused(told)
+                self._teller.refused(told)
 
     async def _settle(self, batch: Batch) -> None:
         if self._prepare is not None:
@@ -168,7 +155,7 @@ class Importer:
         self._forget_secrets(batch.rows)
         for row in batch.rows:
             if row.note is not None:
-                self._tell_refused(row.note)
+                self._teller.refused(row.note)
         await self._link_all(done.ordinary, at - batch.rows[0].position, batch.read)
 
     def _write(self, tx: Transaction, batch: Batch, base: Standing) -> tuple[Sorted, Standing]:
@@ -193,22 +180,8 @@ class Importer:
         for number, row in enumerate(rows, 1):
             await self._link(row, at + row.position)
             if number % _TELL_EVERY == 0 and number < len(rows):
-                self._tell_progress(read)
-        self._tell_progress(read)
-
-    def _tell_progress(self, read: int | None) -> None:
-        if self._listeners.on_progress is not None:
-            counts = asdict(self._standing.counts)
-            self._listeners.on_progress(
-                {
-                    "import_id": self._record.import_id,
-                    "rows": self._standing.settled,
-                    "resumed": self._resumed,
-                    "read": read,
-                    "size": self._size,
-                    **counts,  # type: ignore[typeddict-item]
-                }
-            )
+                self._teller.progress(self._standing, read)
+        self._teller.progress(self._standing, read)
 
     async def _link(self, row: Row, at: int) -> None:
         """Link one row as :meth:`Associator.associate` does, in a transaction of its own with the record of it."""
@@ -224,7 +197,7 @@ class Importer:
                 note = refusal(row, error)
         if note is not None:
             self._standing = await self._change(partial(self._refuse, base=base, note=note), at)
-            self._tell_refused(note)
+            self._teller.refused(note)
         self._forget_secrets([row])
 
     def _link_one(self, tx: Transaction, row: Row, target: str | None, base: Standing) -> Standing:
@@ -263,9 +236,6 @@ class Importer:
         if begun.finished_at is None or self._standing is not begun:
             self._record.write(tx, self._standing, finished=True)
             announce_import(tx, self._record.import_id, counts)
-        refusals = self._record.notes(tx, "refused")
-        for note in refusals:
-            note["message"] = self._reasons.get(note["line"], note["message"])
         return {
             "import_id": self._record.import_id,
             "dry_run": False,
@@ -274,7 +244,7 @@ class Importer:
             "finished_before": None if begun.finished_at is None else iso(begun.finished_at),
             "numbered_by": reading.numbered_by,
             **counts,  # type: ignore[typeddict-item]
-            "refusals": refusals,
+            "refusals": self._teller.explained(self._record.notes(tx, "refused")),
             "skips": self._record.notes(tx, "skipped"),
         }
 
@@ -300,19 +270,3 @@ class Importer:
             for each in row.identifiers:
                 if each.secret:
                     self._runner.cache.forget(each.fold)
-
-    def _tell_refused(self, note: Note) -> None:
-        if note.kind != "refused":
-            return
-        if len(self._reasons) < MOST_NOTES:
-            self._reasons[note.line] = note.message
-        if self._listeners.on_refused is not None:
-            self._listeners.on_refused(
-                {
-                    "line": note.line,
-                    "code": note.code,
-                    "message": note.message,
-                    "row": note.raw,
-                    "header": self._header,
-                }
-            )

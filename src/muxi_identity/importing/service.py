@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.running import Caller, Runner
-from muxi_identity.importing.importer import Importer, Listeners
+from muxi_identity.importing.importer import Importer
 from muxi_identity.importing.listing import list_people
 from muxi_identity.importing.reading import Format, Reading, Source, asynchronous, describe, name_import
 from muxi_identity.importing.records import Record
 from muxi_identity.importing.rehearsal import rehearsing
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.storage.worker import Worker
 

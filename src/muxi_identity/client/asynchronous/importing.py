@@ -12,9 +12,9 @@ from muxi_identity.client.engine import Engine
 from muxi_identity.client.exports import AsyncUserExport
 from muxi_identity.client.operations import checked_flag, checked_mode
 from muxi_identity.identity.deciding import OnConflict
-from muxi_identity.importing.importer import Listeners, OnProgress, OnRefused
 from muxi_identity.importing.reading import Format, Source
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners, OnProgress, OnRefused
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.paging import MAX_PAGE
 

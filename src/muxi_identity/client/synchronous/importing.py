@@ -11,8 +11,8 @@ from muxi_identity.client.asynchronous.importing import AsyncImportCalls
 from muxi_identity.client.blocking import BlockingCalls
 from muxi_identity.client.exports import UserExport
 from muxi_identity.identity.deciding import OnConflict
-from muxi_identity.importing.importer import OnProgress, OnRefused
 from muxi_identity.importing.reading import Format, Source
+from muxi_identity.importing.telling import OnProgress, OnRefused
 from muxi_identity.models import ImportReport
 
 

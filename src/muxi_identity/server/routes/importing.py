@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from fastapi import Query, Request, Response
 
 from muxi_identity.errors import IdentityChangedError, RequestInProgressError
-from muxi_identity.importing.importer import Listeners
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.paging import MAX_PAGE
 from muxi_identity.server.call import Access
