@@ -20,6 +20,8 @@ from muxi_identity.config import FormationConfig, Secret
 from tests.invariants import Tables
 from tests.races.processes import mapping_of
 
+ONCE = "once"
+"""The id of an import that a kill may find at its end already: without one it would be imported anew then."""
 _TYPES = ("slack", "github", "telegram", "internal", "crm", "anonymous", "api_key")
 
 
@@ -101,7 +103,10 @@ async def _import(config: str, path: str) -> None:
     read = dataclasses.replace(FormationConfig.from_mapping(mapping), secret_key=Secret(key))
     async with AsyncFormationClient(read) as formation:
         report = await formation.import_users(
-            path, on_conflict="absorb", on_progress=lambda progress: print(json.dumps(progress), flush=True)
+            path,
+            on_conflict="absorb",
+            import_id=ONCE,
+            on_progress=lambda progress: print(json.dumps(progress), flush=True),
         )
     print(json.dumps({"report": report}), flush=True)
 

@@ -146,7 +146,8 @@ class Formation:
         except BaseException:
             await self._close_database()
             raise
-        if isinstance(self.database, SqliteDatabase):  # an address would carry a password; a file is looked for
+        # An address would carry a password, and nobody looks for a file that is thrown away.
+        if isinstance(self.database, SqliteDatabase) and self.database.durable:
             logger.info("formation %s is open in %s", self.config.id, self.database.path)
 
     def _assemble(self, born: int) -> None:

@@ -11,8 +11,8 @@ from muxi_identity.context.credentials.concealed import conceal
 from muxi_identity.formation import Formation
 from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.running import Caller
-from muxi_identity.importing.importer import Listeners
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners
 
 CALLER = Caller("embedded", "set_preference")
 

@@ -29,7 +29,7 @@ from muxi_identity.settings import Section
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-SHELL_PROGRAMS = {"make", "muxi", "pip", "python", "createdb", "pg_dump", "pg_restore", "psql"}
+SHELL_PROGRAMS = {"curl", "make", "muxi", "pip", "python", "createdb", "pg_dump", "pg_restore", "psql"}
 
 
 class Block(NamedTuple):

@@ -6,10 +6,14 @@ import gzip
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from muxi_identity import FormationClient
+from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.main import app
 from muxi_identity.config import FormationConfig
 from tests.server.places import ADMIN_KEY, running, write_served
@@ -45,18 +49,69 @@ def test_in_with_what_was_refused_and_out_again(folder: Path) -> None:
     assert stat.S_IMODE((folder / "bad.csv").stat().st_mode) == 0o600
 
     again = json.loads(run(*command, "--quiet", code=7))
-    assert again == {**report, "resumed": 3, "refusals": again["refusals"]}
+    assert {name: again[name] for name in ("resumed", "known", "refused")} == {"resumed": 0, "known": 2, "refused": 1}
+    result = CliRunner().invoke(app, ["users", *command, "--import-id", report["import_id"]])
+    assert f"Nothing was done: the import {report['import_id']} came to its end at " in result.stderr
 
+    more = {"identifiers": [["=1+1", "github"], {"identifier": "+49", "type": "internal", "metadata": {"a": "\u00e9"}}]}
+    run("import", "-", code=0, given=json.dumps(more))
     run("export-people", "--output", "all.jsonl", code=0)
-    (folder / "formation.yaml").write_text("id: elsewhere\n", encoding="utf-8")
-    run("import", "-", "--create-users", code=0, given=(folder / "all.jsonl").read_text())
-    assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
+    run("export-people", "--format", "csv", "--output", "all.csv", code=0)
+    assert '"\'=1+1","github"' in (folder / "all.csv").read_text()
+    for name in ("all.jsonl", "all.csv"):
+        (folder / "formation.yaml").write_text(f"id: to-{name}\n", encoding="utf-8")
+        run("import", "-", "--create-users", code=0, given=(folder / name).read_text())
+        assert run("export-people", code=0) == (folder / "all.jsonl").read_text()
 
 
 def test_refused_rows_of_a_packed_file_can_be_read_again(folder: Path) -> None:
     (folder / "people.csv.gz").write_bytes(gzip.compress(b"\n" + PEOPLE.encode(), mtime=0))
     run("import", "people.csv.gz", "--ignore-column", "Name", "--rejected", "bad.csv", code=7)
     assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+
+
+def test_refused_rows_of_standard_input_keep_their_bytes_and_their_header(folder: Path) -> None:
+    given = b"\xef\xbb\xbfemail;slack\r\n\xff\xfe;U1\r\nalice@email.com;\r\nJos\xe9;\xe9\r\n"
+    result = CliRunner().invoke(app, ["users", "import", "-", "--rejected", "bad.csv"], input=given)
+    assert result.exit_code == 7, result.output
+    assert (folder / "bad.csv").read_bytes() == b"email;slack\n\xff\xfe;U1\nJos\xe9;\xe9\n"
+
+
+def test_a_command_that_was_killed_can_be_given_again(folder: Path) -> None:
+    files = ("--report", "report.jsonl", "--rejected", "bad.csv")
+    for name in ("report.jsonl.part", "bad.csv.part"):
+        (folder / name).write_text("what a killed run had written")
+    run("import", "people.csv", "--ignore-column", "Name", *files, code=7)
+    assert sorted(each.name for each in folder.glob("*.*l*")) == ["formation.yaml", "report.jsonl"]
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
+    (folder / "bad.csv").write_text("email,slack:T1,Name\nbob@email.com,U2,Bob\n")  # somebody mends it
+    run("import", "people.csv", "--ignore-column", "Name", "--rejected", "bad.csv", code=2)
+    assert run("import", "bad.csv", "--ignore-column", "Name", code=0)
+
+
+def test_an_import_that_fails_leaves_what_it_refused_as_a_part(folder: Path) -> None:
+    (folder / "cut.json").write_text('[{"identifiers": ["undefined"]},\n{"identi')
+    result = CliRunner().invoke(
+        app, ["users", "import", "cut.json", "--rejected", "bad.jsonl", "--report", "why.jsonl"]
+    )
+    assert result.exit_code == 2, result.output
+    assert "bad.jsonl.part is what was written of bad.jsonl so far" in result.stderr
+    assert (folder / "bad.jsonl.part").read_text() == '{"identifiers": ["undefined"]}\n'
+    assert not (folder / "bad.jsonl").exists()
+    result = CliRunner().invoke(app, ["users", "import", "nowhere.csv", "--rejected", "bad.csv"])
+    assert result.exit_code == 2
+    assert list(folder.glob("bad.csv*")) == []
+
+
+def test_of_two_commands_that_write_a_file_the_first_one_fails(folder: Path) -> None:
+    first = NewFile(folder / "bad.csv")
+    with NewFile(folder / "bad.csv") as second:
+        second.write(b"second")
+    (folder / "bad.csv.part").write_text("a third one")
+    with pytest.raises(typer.Exit):
+        first.__exit__(None)
+    assert (folder / "bad.csv").read_text() == "second"
+    assert (folder / "bad.csv.part").read_text() == "a third one"
 
 
 def test_a_served_formation_tells_what_it_has_not_told(database_config: FormationConfig, folder: Path) -> None:
@@ -66,14 +121,23 @@ def test_a_served_formation_tells_what_it_has_not_told(database_config: Formatio
         options = ("--report", "report.jsonl", "--rejected", "bad.csv")
         result = CliRunner().invoke(app, [*command, *options], env={"MUXI_ADMIN_KEY": ADMIN_KEY})
         assert result.exit_code == 7, result.output
-        assert "bad.csv has 0 of 1 refused rows" in result.stderr
-        assert "report.jsonl has" not in result.stderr
+        assert "refused rows:" not in result.stderr
         assert "find out why it had nothing" in result.stderr
+        piped = (*command[:2], "-", *command[3:], "--rejected", "none.csv")
+        result = CliRunner().invoke(app, piped, input=PEOPLE, env={"MUXI_ADMIN_KEY": ADMIN_KEY})
+        assert "none.csv has 0 of 1 refused rows" in result.stderr
         elsewhere = {"MUXI_URL": "http://127.0.0.1:1", "MUXI_ADMIN_KEY": ADMIN_KEY}
         result = CliRunner().invoke(app, command, env=elsewhere)
         assert result.exit_code == 6
         assert "options name another" in result.stderr
-    assert (folder / "bad.csv").read_text() == ""
+        told: list[Any] = []
+        with FormationClient(url=server.url, admin_key=ADMIN_KEY) as formation:
+            again = formation.import_users("people.csv", ignore_columns=["Name"], on_progress=told.append)
+        assert (again["known"], again["finished_before"]) == (2, None)
+        assert [(each["rows"], each["read"], each["size"]) for each in told] == [
+            (0, len(PEOPLE), len(PEOPLE)), (3, len(PEOPLE), len(PEOPLE))
+        ]  # fmt: skip
+    assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
 
 
 def test_what_cannot_be_done_at_all(folder: Path) -> None:

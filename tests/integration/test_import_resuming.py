@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
 import random
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 from muxi_identity import AsyncFormationClient, InvalidRequestError, RequestInProgressError
 from muxi_identity.config import FormationConfig
 from muxi_identity.importing import batches
-from tests.importing import config_text, people_of, random_rows, write_jsonl
+from tests.importing import ONCE, config_text, people_of, random_rows, write_jsonl
 from tests.invariants import check_invariants, events, read_tables
 from tests.races.processes import variant
 
@@ -44,12 +46,23 @@ async def test_killed_again_and_again(database_config: FormationConfig, tmp_path
         await asyncio.to_thread(run_and_kill, database_config, path, chance.uniform(0.8, 3.0))
         await check_invariants(database_config)
     async with AsyncFormationClient(database_config) as formation:
-        report = await formation.import_users(path, on_conflict="absorb")
-        again = await formation.import_users(path, on_conflict="absorb")
+        report, again, once_more = [
+            await formation.import_users(path, on_conflict="absorb", import_id=ONCE) for _ in range(3)
+        ]
     assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
     assert [each["line"] for each in report["refusals"]] == [each["line"] for each in whole["refusals"]]
-    by_code = [{**each, "message": f"Refused: {each['code']}."} for each in report["refusals"]]
-    assert again == {**report, "resumed": len(rows), "refusals": by_code}
+    # What is wrong with a row itself is said again; what it met with, that run alone knew.
+    said_again = [
+        each
+        if each["code"] == "INVALID_IDENTIFIER"
+        else {**each, "message": f"Refused by an earlier run: {each['code']}."}
+        for each in report["refusals"]
+    ]
+    ended = again["finished_before"]
+    assert ended is not None
+    assert again == once_more
+    if report["finished_before"] is None:  # no kill came too late
+        assert again == {**report, "resumed": len(rows), "refusals": said_again, "finished_before": ended}
     tables = await check_invariants(database_config)
     assert people_of(tables) == people_of(await check_invariants(other))
 
@@ -89,6 +102,45 @@ async def test_cut_off_between_any_two_transactions(
             break
     assert {name: report[name] for name in REPORTED} == {name: whole[name] for name in REPORTED}
     assert people_of(await check_invariants(database_config)) == people_of(await check_invariants(other))
+
+
+async def test_a_file_is_imported_anew_after_its_end(database_config: FormationConfig, tmp_path: Path) -> None:
+    told: list[str] = []
+    alice, bob = {"identifiers": ["alice@example.com", "A"]}, {"identifiers": ["bob@example.com", "B"]}
+    path = write_jsonl(tmp_path / "people.jsonl", [alice, bob])
+    async with AsyncFormationClient(database_config, on_event=lambda event: told.append(event["type"])) as formation:
+        stranger = await formation.associate_user_identifiers(["B"])
+        other = await formation.associate_user_identifiers(["bob@example.com"])
+        first = await formation.import_users(path)
+        await formation.merge_users(other["muxi_user_id"], stranger["muxi_user_id"])
+        second = await formation.import_users(path)
+        third = await formation.import_users(path, import_id=second["import_id"])
+    assert first["import_id"] == second["import_id"]
+    assert [each["refused"] for each in (first, second, third)] == [1, 0, 0]
+    assert [each["known"] for each in (first, second, third)] == [0, 2, 2]
+    assert (second["finished_before"], second["resumed"]) == (None, 0)
+    assert third["finished_before"] is not None
+    assert told.count("import.finish") == 2  # the third did nothing
+    await check_invariants(database_config)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_what_came_before_the_damage(
+    database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 5)
+    rows = [{"identifiers": [f"person{number}@example.com"]} for number in range(7)]
+    told = []
+    async with AsyncFormationClient(database_config) as formation:
+        with pytest.raises(InvalidRequestError, match="no JSON") as failed:
+            await formation.import_users(
+                io.StringIO(json.dumps(rows)[:-1]), dry_run=dry_run, on_progress=told.append, import_id="once"
+            )
+        people = await formation.list_users()
+    assert [each["rows"] for each in told] == [5, 7]
+    assert people["count"] == (0 if dry_run else 7)
+    told_by_error = "They were tried; in a dry run, nothing" if dry_run else "They are imported, but"
+    assert f"Rows before that: 7. {told_by_error}" in failed.value.message
 
 
 async def test_other_rows_or_options_under_the_same_id(database_config: FormationConfig) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +70,24 @@ async def before(formation: AsyncFormationClient, rows: list[dict[str, Any]], se
                 await formation.associate_user_identifiers(row["identifiers"][:2])
         except MuxiError:
             continue
+
+
+async def test_progress_counts_rows_and_bytes(tmp_path: Path) -> None:
+    lines = b"".join(b'{"identifiers": ["person%d@example.com"]}\n' % number for number in range(20))
+    lines += b'{"identifiers": ["person1@example.com", "person2@example.com"]}\n' * 3
+    (path := tmp_path / "people.jsonl").write_bytes(lines)
+    (packed := tmp_path / "people.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
+    sizes: list[Any] = []
+    async with AsyncFormationClient.ephemeral() as formation:
+        for source in (path, packed, io.BytesIO(lines), [{"identifiers": ["eve@example.com"]}]):
+            told: list[Any] = []
+            report = await formation.import_users(source, on_progress=told.append)
+            assert [each["rows"] for each in told] == sorted({each["rows"] for each in told})
+            assert {**report, **told[-1]} == {**told[-1], **report}
+            sizes.append((told[-1]["read"], told[-1]["size"]))
+        assert len(told) == 1
+    size, small = len(lines), packed.stat().st_size
+    assert sizes == [(size, size), (small, small), (size, None), (None, None)]
 
 
 def _told(report: Any) -> Any:

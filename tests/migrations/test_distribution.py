@@ -9,13 +9,16 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from muxi_identity import AsyncFormationClient, FormationClient
 from muxi_identity.config import FormationConfig
+from muxi_identity.importing import importer
 from tests.formations import Time
+from tests.importing import write_jsonl
 from tests.integration.test_checks import config_of, use_everything
 from tests.postgres import start_cluster
 
@@ -45,10 +48,38 @@ def statements(logged: object, tmp_path_factory: pytest.TempPathFactory) -> list
         before = len(logged.log_text())  # type: ignore[attr-defined]
     asyncio.run(use_everything(config, Time()))
     asyncio.run(_more(config))
+    with pytest.MonkeyPatch.context() as patch:
+        asyncio.run(_import(config, patch, tmp_path_factory.mktemp("import")))
     said = logged.log_text()[before:]  # type: ignore[attr-defined]
     starts = re.split(r"^(?:LOG|DETAIL|STATEMENT|ERROR|HINT|CONTEXT):  ", said, flags=re.MULTILINE)
     found = [re.match(r"(?:execute \S+|statement): (.*)", each, re.DOTALL) for each in starts]
     return [" ".join(match[1].split()) for match in found if match]
+
+
+async def _import(config: FormationConfig, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Do whatever an import does: new people, known ones, merges, refusals; again, anew, in a dry run; and export."""
+    patch.setattr(importer, "WORTH_COUNTING", 1)
+    rows: list[Any] = [
+        {"identifiers": ["imported@example.com", ("I1", "slack")]},
+        {"identifiers": ["undefined"]},
+        {"id": "B1", "is_bot": True, "profile": {}},
+        {"identifiers": [("I2", "slack"), ("I3", "slack")]},
+        {"user_id": "usr_imported", "identifiers": [("I4", "slack")]},
+        {"user_id": "usr_nobody!", "identifiers": [("I5", "slack")]},
+    ]
+    file = write_jsonl(folder / "people.jsonl", rows)
+    assert config.database.url is not None
+    async with AsyncFormationClient(config) as client:
+        await client.resolve_user(("I2", "slack"), create_user=True)
+        await client.resolve_user(("I3", "slack"), create_user=True)
+        await client.import_users(rows, dry_run=True, create_users=True)
+        for source, import_id in ((rows, "one"), (rows, "one"), (file, None), (file, None)):
+            await client.import_users(source, import_id=import_id, create_users=True, on_conflict="absorb")
+        connection = await asyncpg.connect(config.database.url.reveal())
+        await connection.execute(f"UPDATE muxi_imports SET updated_at = 0 WHERE formation_id = '{config.id}'")
+        await connection.close()
+        await client.import_users([], import_id="two")  # what came before it is forgotten
+        assert [person async for person in client.export_users()]
 
 
 async def _more(config: FormationConfig) -> None:
@@ -133,12 +164,29 @@ def test_every_statement_names_the_formation(statements: list[str]) -> None:
     written = {
         match[1] for each in ours for match in re.finditer(r"(?:INSERT INTO|UPDATE|DELETE FROM) (muxi_\w+)", each)
     }
-    assert {"muxi_users", "muxi_identifiers", "muxi_memories", "muxi_messages", "muxi_outbox"} <= written
+    assert {
+        "muxi_users",
+        "muxi_identifiers",
+        "muxi_memories",
+        "muxi_messages",
+        "muxi_outbox",
+        "muxi_imports",
+    } <= written
+    copied = {match[1] for each in ours if (match := _COPY.match(each))}
+    assert copied == {"muxi_users", "muxi_identifiers", "muxi_history", "muxi_import_notes"}
+    assert any(_MAINTENANCE.match(each) for each in ours)
     assert sorted({each[:300] for each in ours if not _names_the_formation(each)}) == []
 
 
+_COPY = re.compile(r'COPY "?(muxi_\w+)"? ?\("?formation_id"?, ?.*\) FROM STDIN\b')
+# Counts what every shard of a table holds; it reads no row for anybody, and changes none.
+_MAINTENANCE = re.compile(r"ANALYZE muxi_\w+(?:, muxi_\w+)*$")
+
+
 def _names_the_formation(statement: str) -> bool:
-    """Whether a statement says of which formation the rows are that it reads or writes."""
+    """Whether a statement says of which formation the rows are that it reads or writes, or does neither."""
+    if _COPY.match(statement) or _MAINTENANCE.match(statement):
+        return True
     inserts = re.match(r"(?:WITH .*)?INSERT INTO muxi_\w+ \(formation_id", statement)
     return inserts is not None or re.search(r"formation_id = (?:\$|')", statement) is not None
 
@@ -148,6 +196,11 @@ def test_the_statement_check_finds_what_does_not() -> None:
     assert not _names_the_formation(
         "UPDATE muxi_users u SET x = 1 FROM muxi_merges m WHERE u.formation_id = m.formation_id"
     )
+    assert not _names_the_formation('COPY "muxi_users"("pk", "formation_id") FROM STDIN (FORMAT binary)')
+    assert not _names_the_formation("COPY muxi_users TO STDOUT")
+    assert not _names_the_formation("ANALYZE muxi_users; DELETE FROM muxi_users")
+    assert not _names_the_formation("VACUUM FULL muxi_users")
+    assert _names_the_formation('COPY "muxi_users"("formation_id", "pk") FROM STDIN (FORMAT binary)')
     assert _names_the_formation("DELETE FROM muxi_users WHERE muxi_users.formation_id = $1::VARCHAR AND pk = $2")
 
 

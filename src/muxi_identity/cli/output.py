@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -147,9 +147,14 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, noth
     console.print(table)
 
 
-def print_json(result: Any, file: IO[str] | None = None) -> None:
+def json_text(result: Any) -> str:
+    """Return the JSON that is printed."""
+    return json.dumps(result, ensure_ascii=False, indent=2)
+
+
+def print_json(result: Any) -> None:
     """Print JSON, and nothing around it."""
-    typer.echo(json.dumps(result, ensure_ascii=False, indent=2), file=file)
+    typer.echo(json_text(result))
 
 
 def _text(value: Any) -> str:

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.output import (
     IdentifierArgument,
     JsonOption,
+    json_text,
     parse_argument,
     print_json,
     show,
@@ -124,13 +126,8 @@ def export(
     if output is None:
         print_json(archive)
         return
-    try:
-        output.touch(mode=0o600, exist_ok=False)
-        with output.open("w", encoding="utf-8") as file:
-            print_json(archive, file=file)
-    except OSError as error:
-        typer.echo(f"{output} cannot be written ({error.strerror}); name a file that is not there yet.", err=True)
-        raise typer.Exit(2) from None
+    with NewFile(output) as file:
+        file.write(json_text(archive).encode() + b"\n")
 
 
 @app.command("erase")

@@ -118,15 +118,20 @@ def _asked(key: Key) -> str:
 
 
 @contextlib.contextmanager
-def _open(config: Path | None, given: dict[str, str | None], key: Key) -> Iterator[FormationClient]:
-    with ending_well(), Place.read(config, given, key).open() as formation:
-        yield formation
+def _open(config: Path | None, given: dict[str, str | None], key: Key, at_once: bool) -> Iterator[FormationClient]:
+    with ending_well():
+        formation = Place.read(config, given, key).open()
+        with formation if at_once else contextlib.closing(formation):
+            yield formation
 
 
-def on_formation(key: Key = "admin_key") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def on_formation(
+    key: Key = "admin_key", *, at_once: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function whose first parameter is a formation: options say which, here or on a server.
 
     ``key`` is asked for where a server is named and no key is. Errors end the command with a message and an exit code.
+    A command that may have to change nothing is given the formation before it is open, and not ``at_once``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -141,7 +146,7 @@ def on_formation(key: Key = "admin_key") -> Callable[[Callable[..., None]], Call
         def run(**arguments: Any) -> None:
             config = arguments.pop("config")
             given = {name: arguments.pop(name) for name in _VARIABLES}
-            with _open(config, given, key) as formation:
+            with _open(config, given, key, at_once) as formation:
                 command(formation, **arguments)
 
         parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + more

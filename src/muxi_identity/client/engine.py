@@ -17,9 +17,9 @@ from muxi_identity.conversation.shift import OnRun
 from muxi_identity.identity.deciding import OnConflict
 from muxi_identity.identity.listing import UserSearch
 from muxi_identity.identity.running import Caller
-from muxi_identity.importing.importer import Listeners
 from muxi_identity.importing.reading import Format
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners
 from muxi_identity.models import (
     Audience,
     ChatReply,
@@ -242,6 +242,7 @@ class ImportEngine(Protocol):
         dry_run: bool,
         listeners: Listeners,
         caller: Caller,
+        anew: bool = False,
     ) -> ImportReport: ...
     async def page(self, limit: int, cursor: str | None) -> PersonPage: ...
 

@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
@@ -26,7 +27,7 @@ from muxi_identity.formation import Formation
 from muxi_identity.identity.cache import forget_shared_caches
 from muxi_identity.identity.people import new_public_id
 from muxi_identity.identity.running import SYSTEM_CLOCK, Clock
-from muxi_identity.storage.opening import make_database
+from muxi_identity.storage.opening import has_formation, make_database
 from muxi_identity.storage.sharing import SharedDatabases
 
 ConfigSource = FormationConfig | Mapping[str, Any] | str | os.PathLike[str] | EllipsisType | None
@@ -249,6 +250,26 @@ class Lifecycle(OnOneLoop[Formation]):
         """Return ``value`` as it is to be read in a channel."""
         return given_by_channel(value, type, scope, secret=self.config.identity.rules.rule(type).secret)
 
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[Formation]:
+        """Give the formation to a call that must change nothing; one that was never made is not made for it.
+
+        In its place stands an empty one of the same rules, which is thrown away.
+
+        Raises:
+            ConfigurationError: The schema is older than this code.
+        """
+        self._refuse_closed()
+        if self.open_formation is not None or await has_formation(self.config.database, self.config.id):
+            yield await self.formation()
+            return
+        config, folder = ephemeral_config(self.config)
+        empty = Lifecycle(config, responder=self._responder, clock=self._clock, folder=folder)
+        try:
+            yield await empty.formation()
+        finally:
+            await empty.close()
+
     async def _make(self) -> Formation:
         durable, shared = self._folder is None, self._databases
         formation = Formation(
@@ -319,6 +340,11 @@ class RemoteLifecycle(OnOneLoop[RemoteFormation]):
         if isinstance(value, str | int) and not isinstance(value, bool):
             return InChannel(value, type, scope)
         return value
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[RemoteFormation]:
+        """Give the formation, which the server has open."""
+        yield await self.formation()
 
     async def _make(self) -> RemoteFormation:
         return RemoteFormation(self.place)

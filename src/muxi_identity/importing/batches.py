@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from muxi_identity.errors import InvalidRequestError
@@ -24,10 +23,11 @@ _AT_ONCE = 500
 
 
 class Batch(NamedTuple):
-    """Rows that follow each other; ``digest`` stands for these and all before them."""
+    """Rows that follow each other; ``digest`` stands for these and all before them, which took ``read`` bytes."""
 
     rows: list[Row]
     digest: bytes
+    read: int | None
 
 
 class Batches:
@@ -66,7 +66,11 @@ class Batches:
             raise _other_rows()
 
     async def next(self) -> Batch:
-        """Return the next batch, without rows at the end; the one after it is read meanwhile."""
+        """Return the next batch, without rows at the end; the one after it is read meanwhile.
+
+        Raises:
+            InvalidRequestError: The source cannot be read on. All that came before was returned.
+        """
         batch = await (self._coming or self._read())
         self._coming = asyncio.get_running_loop().create_task(self._read()) if batch.rows else None
         return batch
@@ -82,13 +86,18 @@ class Batches:
         rows: list[Row] = []
         size = number = 0
         while len(rows) < BATCH and size < _BATCH_BYTES and number < _BATCH_IDENTIFIERS:
-            entries = await self._entries(min(_AT_ONCE, BATCH - len(rows)))
+            try:
+                entries = await self._entries(min(_AT_ONCE, BATCH - len(rows)))
+            except InvalidRequestError:
+                if not rows:
+                    raise
+                break  # these first; it will be raised again
             if not entries:
                 break
             rows += await self._worker.run(self._take, entries, None)
             size += sum(len(entry.raw) for entry in entries)
             number = sum(len(row.identifiers) for row in rows)
-        return Batch(rows, self._signed())
+        return Batch(rows, self._signed(), self._reading.taken)
 
     def _take(self, entries: Sequence[Entry], wanted: set[int] | None) -> list[Row]:
         """Add entries to the digest; parse them all, or those of the ``wanted`` positions."""
@@ -102,7 +111,7 @@ class Batches:
 
     async def _entries(self, number: int) -> list[Entry]:
         if self._given is None:
-            return await self._worker.run(lambda: list(islice(self._reading.entries, number)))
+            return await self._worker.run(self._reading.some, number)
         while len(self._left) < number:
             try:
                 given = await anext(self._given)

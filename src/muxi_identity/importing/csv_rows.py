@@ -1,65 +1,66 @@
 """CSV as a source: one identifier a line, or one person a line with a column for each type.
 
-Columns ``identifier`` (and ``type``, ``scope``, ``verified``, ``expires_at``) make it the first; lines that follow each
-other with the same ``person`` or the same ``user_id`` are one row. Otherwise each column is a type, ``slack:T012AB3CD``
-one with a scope, beside ``user_id``, ``external_id`` and ``verified``.
+Columns ``identifier`` (and ``type``, ``scope``, ``verified``, ``expires_at``, ``metadata``) make it the first; lines
+that follow each other with the same ``person`` or the same ``user_id`` are one row. Otherwise each column is a type,
+``slack:T012AB3CD`` one with a scope, beside ``user_id``, ``external_id`` and ``verified``.
 """
 
 from __future__ import annotations
 
-import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from muxi_identity.errors import InvalidIdentifierError, InvalidRequestError
 from muxi_identity.identifiers import IdentifierRules
+from muxi_identity.importing.csv_cells import unguarded
+from muxi_identity.importing.csv_records import CsvRecords
 from muxi_identity.importing.entries import Entry
-from muxi_identity.importing.json_rows import too_long
 from muxi_identity.importing.lines import MAX_LINE, Text
 from muxi_identity.refusals import parse_type, quote
 
-_LONG = ("identifier", "type", "scope", "verified", "expires_at", "user_id", "person")
+_LONG = ("identifier", "type", "scope", "verified", "expires_at", "metadata", "user_id", "person")
 _WIDE = ("user_id", "external_id", "verified")
 _DELIMITERS = ",;\t"
 _YES, _NO = ("true", "1", "yes", "y"), ("", "false", "0", "no", "n")
 
 
 class CsvRows:
-    """The rows of a CSV file; ``header`` is its first line, as bytes.
+    """The rows of a CSV file; ``header`` is its first row, as bytes.
 
     Raises:
         InvalidRequestError: The header cannot be read, or has a column that means nothing.
     """
 
-    def __init__(self, text: Text, rules: IdentifierRules, ignore: Sequence[str] = ()) -> None:
-        self._lines = text.lines()
-        first = next((line for line in self._lines if line.text is None or line.text.strip()), None)
+    def __init__(self, text: Text, rules: IdentifierRules | None, ignore: Sequence[str] = ()) -> None:
+        lines = text.lines()
+        first = next((line for line in lines if line.text is None or line.text.strip()), None)
         if first is None:
             raise InvalidRequestError("The file is empty.")
-        if first.text is None:
-            raise InvalidRequestError("The first line is too long for the header of a CSV file.")
-        self.header = first.text
-        heading = _decoded(first.text)
-        self._delimiter = max(_DELIMITERS, key=heading.count)
-        names = [name.strip() for name in next(csv.reader([heading], delimiter=self._delimiter), [])]
+        heading = first.text or b""
+        delimiter = max(_DELIMITERS, key=lambda each: heading.count(each.encode()))
+        self._records = iter(CsvRecords(chain([first], lines), delimiter))
+        _, self.header, cells, fault = next(self._records)
+        if fault:
+            raise InvalidRequestError(f"The header of the CSV file cannot be read. {fault}")
+        names = [name.strip() for name in cells]
         ignored = {name.strip() for name in ignore}
         self._columns = [None if name in ignored or not name else _column(name) for name in names]
         kept = [name for name in self._columns if name is not None]
         if len(set(kept)) < len(kept):
             raise InvalidRequestError("Two columns of the CSV file have the same name.")
         self._long = "identifier" in kept
-        for name in kept:
-            _check_column(name, self._long, rules)
-        self._number = first.number
-        self._taken: list[bytes] = []
-        self._size = 0
+        if rules is not None:
+            for name in kept:
+                _check_column(name, self._long, rules)
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the rows."""
         return self._grouped() if self._long else self._single()
 
     def _single(self) -> Iterator[Entry]:
-        for line, raw, cells in self._records():
+        for line, raw, cells in self._named():
             if isinstance(cells, str):
                 yield Entry(line, raw, fault=cells)
             else:
@@ -70,7 +71,7 @@ class CsvRows:
         group: list[Entry] = []
         name: tuple[str, str] | None = None
         size = 0
-        for line, raw, cells in self._records():
+        for line, raw, cells in self._named():
             if isinstance(cells, str):
                 entry, key = Entry(line, raw, fault=cells), None
             else:
@@ -90,57 +91,16 @@ class CsvRows:
         if group:
             yield _joined(group)
 
-    def _records(self) -> Iterator[tuple[int, bytes, dict[str, str] | str]]:
-        reader = csv.reader(self._fed(), delimiter=self._delimiter, strict=True)
-        while True:
-            self._taken.clear()
-            self._size = 0
-            cells: list[str] | None
-            fault = ""
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                cells, fault = [], f"The line is no CSV ({error}); a quote may be open."
-            except UnicodeDecodeError as error:
-                cells, fault = [], f"Byte {error.start + 1} of the line is no UTF-8; save the file as UTF-8."
-            except _TooLong as error:
-                cells, fault = [], error.fault
-            if cells is None:
-                return
-            raw = b"\n".join(self._taken)
-            line = self._number - max(len(self._taken) - 1, 0)
+    def _named(self) -> Iterator[tuple[int, bytes, dict[str, str] | str]]:
+        """Yield the cells of each row by column, without empty ones; or why there are none."""
+        for line, raw, cells, fault in self._records:
             if fault:
                 yield line, raw, fault
-                reader = csv.reader(self._fed(), delimiter=self._delimiter, strict=True)
-            elif cells and len(cells) > len(self._columns) and any(cells[len(self._columns) :]):
+            elif len(cells) > len(self._columns) and any(cells[len(self._columns) :]):
                 yield line, raw, f"The line has {len(cells)} columns, the header {len(self._columns)}."
             elif any(cell.strip() for cell in cells):
                 named = zip(self._columns, cells, strict=False)
-                yield line, raw, {name: cell.strip() for name, cell in named if name is not None and cell.strip()}
-
-    def _fed(self) -> Iterator[str]:
-        for line in self._lines:
-            self._number = line.number
-            self._taken.append(line.text or b"")
-            if line.text is None:
-                raise _TooLong(too_long(line).fault or "")
-            self._size += len(line.text) + 1
-            if len(self._taken) > 1 and self._size > MAX_LINE:
-                raise _TooLong(f"The row is longer than {MAX_LINE} bytes; a quote may be open.")
-            yield line.text.decode("utf-8") + "\n"
-
-
-class _TooLong(Exception):
-    def __init__(self, fault: str) -> None:
-        super().__init__(fault)
-        self.fault = fault
-
-
-def _decoded(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidRequestError("The header of the CSV file is no UTF-8; save the file as UTF-8.") from None
+                yield line, raw, {name: unguarded(cell.strip()) for name, cell in named if name and cell.strip()}
 
 
 def _column(name: str) -> str:
@@ -192,6 +152,8 @@ def _one(cells: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {name: cells[name] for name in ("type", "scope", "expires_at") if name in cells}
     if "verified" in cells:
         given["verified"] = _flag(cells["verified"])
+    if "metadata" in cells:
+        given["metadata"] = _object(cells["metadata"])
     identifiers = [{"identifier": cells["identifier"], **given}] if "identifier" in cells else []
     user = {"user_id": cells["user_id"]} if "user_id" in cells else {}
     return {**user, "identifiers": identifiers}
@@ -202,6 +164,13 @@ def _flag(cell: str) -> bool:
     if word not in _YES + _NO:
         raise InvalidRequestError("verified is true or false.")
     return word in _YES
+
+
+def _object(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        raise InvalidRequestError('metadata is JSON: {"team": "support"}.') from None
 
 
 def _joined(group: Sequence[Entry]) -> Entry:

@@ -17,7 +17,8 @@ class Entry:
     """A row as it was read: ``row``, or ``raw`` alone where it is a line of JSON that nobody has decoded yet.
 
     ``raw`` is its text, as bytes: what a digest is made of, and what is handed back where the row is refused. ``fault``
-    says why it cannot be read, ``skip`` in a word why it is not meant.
+    says why it cannot be read, ``skip`` in a word why it is not meant. Where rows are counted, ``line`` is the number
+    of the row, and ``begins`` the line of the file that it begins in.
     """
 
     line: int
@@ -25,6 +26,7 @@ class Entry:
     row: Mapping[str, Any] | None = None
     fault: str | None = None
     skip: str | None = None
+    begins: int | None = None
 
     def read(self) -> Mapping[str, Any]:
         """Return the row.

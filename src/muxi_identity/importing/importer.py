@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -26,11 +26,12 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.importing.batches import Batch, Batches
 from muxi_identity.importing.entries import Entry
 from muxi_identity.importing.reading import Reading
-from muxi_identity.importing.records import MOST_NOTES, Record, Standing
+from muxi_identity.importing.records import Record, Standing
 from muxi_identity.importing.rows import Note, Options, Row, RowParser, refusal
 from muxi_identity.importing.sorting import Sorted, sort_rows
+from muxi_identity.importing.telling import Listeners, Teller
 from muxi_identity.importing.writing import write_people
-from muxi_identity.models import ImportProgress, ImportReport, RefusedRow
+from muxi_identity.models import ImportReport, iso
 from muxi_identity.storage.errors import ConstraintViolated
 from muxi_identity.storage.tables import history, identifiers, users
 
@@ -39,18 +40,9 @@ T = TypeVar("T")
 WORTH_COUNTING = 10_000
 """Identifiers linked by one import until the database counts its tables anew."""
 _ATTEMPTS = 10
+_TELL_EVERY = 100
+"""Rows that are linked one by one: thousands of them take a while."""
 _TOLD_TOGETHER = (told_as(Event.USER_CREATE), told_as(Event.IDENTIFIER_LINK))
-
-OnProgress = Callable[[ImportProgress], object]
-OnRefused = Callable[[RefusedRow], object]
-
-
-@dataclass(slots=True)
-class Listeners:
-    """Who is told while an import goes on, on its event loop. What they raise ends it; it can be resumed."""
-
-    on_progress: OnProgress | None = None
-    on_refused: OnRefused | None = None
 
 
 class Importer:
@@ -78,54 +70,81 @@ class Importer:
         self._prepare = prepare
         self._standing = Standing()
         self._last_at = 0
-        self._reasons: dict[int, str] = {}
+        self._teller: Teller
 
-    async def run(self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes) -> ImportReport:
+    async def run(
+        self, reading: Reading, given: AsyncIterator[Any] | None, fingerprint: bytes, *, anew: bool = False
+    ) -> ImportReport:
         """Import what ``reading`` yields, or what ``given`` does, from where the record stands.
+
+        ``anew``: one that came to its end begins again.
 
         Raises:
             InvalidRequestError: The source cannot be read on, or is not what was imported before under this id.
             RequestInProgressError: The same import was begun again elsewhere.
             StorageUnavailableError: The database does not answer; what was done stays, and the import can be resumed.
         """
-        begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint), self._caller)
+        begun = await self._runner.change(lambda tx: self._record.begin(tx, fingerprint, anew=anew), self._caller)
         self._standing = begun
+        self._teller = Teller(self._listeners, self._record.import_id, reading, begun.settled)
         parser = RowParser(self._runner.rules, self._runner.bucket, self._options)
         batches = Batches(reading, given, parser, self._runner.bucket)
         try:
             if begun.done:
-                await self._resume(batches, begun)
-            while (batch := await batches.next()).rows:
+                await self._resume(batches, begun, reading, parser)
+            while (batch := await self._next(batches, reading)).rows:
                 await self._settle(batch)
         finally:
             await batches.close()
-        report = await self._runner.change(partial(self._finish, resumed=begun.settled), self._caller)
+        report = await self._runner.change(partial(self._finish, begun=begun, reading=reading), self._caller)
         if self._standing.counts.linked - begun.counts.linked >= WORTH_COUNTING:
             await self._runner.database.analyze([users, identifiers, history])
         return report
 
-    async def _resume(self, batches: Batches, standing: Standing) -> None:
+    async def _next(self, batches: Batches, reading: Reading) -> Batch:
+        try:
+            return await batches.next()
+        except InvalidRequestError as error:
+            if not reading.is_text:  # an iteration of the caller's has raised it
+                raise
+            raise InvalidRequestError(f"{error.message} {self._how_far()}") from None
+
+    def _how_far(self) -> str:
+        rows = self._standing.settled
+        if not rows:
+            return "No row came before that."
+        if self._prepare is not None:
+            return f"Rows before that: {rows:,}. They were tried; in a dry run, nothing is imported."
+        return f"Rows before that: {rows:,}. They are imported, but for those that were refused."
+
+    async def _resume(self, batches: Batches, standing: Standing, reading: Reading, parser: RowParser) -> None:
         """Pass over what is done, and link what the last batch has left over."""
         left: list[Row] = []
         async for entries, rows in batches.pass_over(standing):
             left += rows
-            await self._tell_again(entries)
-        at = self._time(len(left))
-        for number, row in enumerate(left):
-            await self._link(row, at + number)
+            await self._tell_again(entries, parser)
+            self._teller.progress(self._standing, reading.taken)
+        if left:
+            first, last = left[0].position, left[-1].position
+            await self._link_all(left, self._time(last - first + 1) - first, reading.taken)
 
-    async def _tell_again(self, entries: Sequence[Entry]) -> None:
+    async def _tell_again(self, entries: Sequence[Entry], parser: RowParser) -> None:
         """Tell of the rows that an earlier run has refused."""
-        if self._listeners.on_refused is None or not self._standing.counts.refused:
+        if not self._standing.counts.refused:
             return
         first, last = entries[0].line, entries[-1].line
         notes = await self._runner.read(
             lambda tx: self._record.notes(tx, "refused", after=first - 1, limit=last - first + 1)
         )
-        raw = {entry.line: entry.raw for entry in entries}
+        rows = {entry.line: entry for entry in entries}
         for note in notes:
-            if note["line"] in raw:
-                self._listeners.on_refused({**note, "row": raw[note["line"]].decode("utf-8", "replace")})
+            if note["line"] in rows:
+                entry = rows[note["line"]]
+                # What is wrong with a row itself can be said again; what it met with, that run alone knew.
+                told = parser.parse(entry, 0).note
+                if told is None or told.code != note["code"]:
+                    told = Note(entry.line, "refused", note["code"], note["message"], entry.raw)
+                self._teller.refused(told)
 
     async def _settle(self, batch: Batch) -> None:
         if self._prepare is not None:
@@ -136,14 +155,8 @@ class Importer:
         self._forget_secrets(batch.rows)
         for row in batch.rows:
             if row.note is not None:
-                self._tell_refused(row.note)
-        for row in done.ordinary:
-            await self._link(row, at + row.position - batch.rows[0].position)
-        if self._listeners.on_progress is not None:
-            counts = asdict(self._standing.counts)
-            self._listeners.on_progress(
-                {"import_id": self._record.import_id, "rows": self._standing.settled, **counts}  # type: ignore[typeddict-item]
-            )
+                self._teller.refused(row.note)
+        await self._link_all(done.ordinary, at - batch.rows[0].position, batch.read)
 
     def _write(self, tx: Transaction, batch: Batch, base: Standing) -> tuple[Sorted, Standing]:
         """Settle all rows of a batch that nothing has to be decided about, and note which are left."""
@@ -162,6 +175,14 @@ class Importer:
         self._record.write(tx, standing, notes)
         return rows, standing
 
+    async def _link_all(self, rows: Sequence[Row], at: int, read: int | None) -> None:
+        """Link rows one by one, ``at`` being the time of position 0; tell how far it is meanwhile, and at the end."""
+        for number, row in enumerate(rows, 1):
+            await self._link(row, at + row.position)
+            if number % _TELL_EVERY == 0 and number < len(rows):
+                self._teller.progress(self._standing, read)
+        self._teller.progress(self._standing, read)
+
     async def _link(self, row: Row, at: int) -> None:
         """Link one row as :meth:`Associator.associate` does, in a transaction of its own with the record of it."""
         base = replace(self._standing, pending_done=self._standing.pending_done + 1)
@@ -176,7 +197,7 @@ class Importer:
                 note = refusal(row, error)
         if note is not None:
             self._standing = await self._change(partial(self._refuse, base=base, note=note), at)
-            self._tell_refused(note)
+            self._teller.refused(note)
         self._forget_secrets([row])
 
     def _link_one(self, tx: Transaction, row: Row, target: str | None, base: Standing) -> Standing:
@@ -209,21 +230,21 @@ class Importer:
         self._record.write(tx, standing, [note])
         return standing
 
-    def _finish(self, tx: Transaction, resumed: int) -> ImportReport:
+    def _finish(self, tx: Transaction, begun: Standing, reading: Reading) -> ImportReport:
         self._record.hold(tx)
-        self._record.write(tx, self._standing, finished=True)
         counts = asdict(self._standing.counts)
-        announce_import(tx, self._record.import_id, counts)
-        refusals = self._record.notes(tx, "refused")
-        for note in refusals:
-            note["message"] = self._reasons.get(note["line"], note["message"])
+        if begun.finished_at is None or self._standing is not begun:
+            self._record.write(tx, self._standing, finished=True)
+            announce_import(tx, self._record.import_id, counts)
         return {
             "import_id": self._record.import_id,
             "dry_run": False,
             "rows": self._standing.done,
-            "resumed": resumed,
+            "resumed": begun.settled,
+            "finished_before": None if begun.finished_at is None else iso(begun.finished_at),
+            "numbered_by": reading.numbered_by,
             **counts,  # type: ignore[typeddict-item]
-            "refusals": refusals,
+            "refusals": self._teller.explained(self._record.notes(tx, "refused")),
             "skips": self._record.notes(tx, "skipped"),
         }
 
@@ -249,18 +270,3 @@ class Importer:
             for each in row.identifiers:
                 if each.secret:
                     self._runner.cache.forget(each.fold)
-
-    def _tell_refused(self, note: Note) -> None:
-        if note.kind != "refused":
-            return
-        if len(self._reasons) < MOST_NOTES:
-            self._reasons[note.line] = note.message
-        if self._listeners.on_refused is not None:
-            self._listeners.on_refused(
-                {
-                    "line": note.line,
-                    "code": note.code,
-                    "message": note.message,
-                    "row": note.raw.decode("utf-8", "replace"),
-                }
-            )

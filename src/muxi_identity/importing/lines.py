@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
+import re
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,13 +21,18 @@ PEEK = 1 << 16
 _GZIP = b"\x1f\x8b"
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ENDS_IN_CR = re.compile(rb"[^\r\n]+\r+[^\r\n]")
 
 
 class Line(NamedTuple):
-    """A line without its end; ``None`` where it is longer than MAX_LINE, which is read over and not kept."""
+    """A line without its end; ``None`` where it is longer than MAX_LINE, which is read over and not kept.
+
+    ``quotes`` is how many quotation marks are in one that was not kept: CSV must know whether one of them is open.
+    """
 
     number: int
     text: bytes | None
+    quotes: int = 0
 
 
 class Text:
@@ -41,9 +49,13 @@ class Text:
             except OSError as error:
                 raise InvalidRequestError(f"{source} cannot be read ({error.strerror}).") from None
         file: Any = getattr(source, "buffer", source)  # a text file's own bytes
+        self.size = size_of(file)
+        """Bytes that there are to be read, as far as that is known."""
+        self.taken = 0
+        """Bytes that were read so far."""
         # Of a pipe what is there, without waiting for more.
         read = getattr(file, "read1", file.read)
-        self._piece = partial(_read_text if isinstance(file.read(0), str) else _read_bytes, read)
+        self._piece = partial(self._count, partial(_read_text if isinstance(file.read(0), str) else _read_bytes, read))
         self.head = self._begin()
         if self.head.startswith(_GZIP):
             packed = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
@@ -53,12 +65,25 @@ class Text:
             self.close()
             raise InvalidRequestError("The file is UTF-16 or binary; save it as UTF-8.")
         self.head = self.head.removeprefix(_UTF8_MARK)
+        if _ENDS_IN_CR.match(self.head.lstrip()):  # as of spreadsheets of old Macs, and of "CSV (Macintosh)" today
+            self._piece = partial(_with_newlines, self._piece)
+            self.head = self.head.replace(b"\r", b"\n")
         self._file = io.BufferedReader(_Rest(self.head, self._piece), PEEK)
+
+    def _count(self, read: Callable[[int], bytes], size: int) -> bytes:
+        piece = read(size)
+        self.taken += len(piece)
+        return piece
 
     def _begin(self) -> bytes:
         found = b""
-        while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
-            found += piece
+        try:
+            while len(found) < PEEK and (piece := self._piece(PEEK - len(found))):
+                found += piece
+        except InvalidRequestError as error:
+            if not found:
+                raise
+            self._piece = partial(_fail, error)  # when its turn comes: what stands before it can be read
         return found
 
     def lines(self) -> Iterator[Line]:
@@ -69,9 +94,13 @@ class Text:
             if text.endswith(b"\n"):
                 text = text[:-1].removesuffix(b"\r")
             elif len(text) > MAX_LINE:
-                while (rest := self._file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                    pass
-                text = None
+                quotes = text.count(b'"')
+                while rest := self._file.readline(MAX_LINE):
+                    quotes += rest.count(b'"')
+                    if rest.endswith(b"\n"):
+                        break
+                yield Line(number, None, quotes)
+                continue
             yield Line(number, text)
 
     def pieces(self) -> Iterator[bytes]:
@@ -83,6 +112,15 @@ class Text:
         """Close the file, if it was opened here."""
         if self._own is not None:
             self._own.close()
+
+
+def size_of(file: Any) -> int | None:
+    """Return how many bytes of an open file are still to be read; None where nobody can know."""
+    try:
+        status = os.fstat(file.fileno())
+        return status.st_size - int(file.tell()) if stat.S_ISREG(status.st_mode) else None
+    except (AttributeError, OSError, ValueError):  # it is in memory, a pipe, or no file at all
+        return None
 
 
 def _read_bytes(read: Callable[[int], bytes | None], size: int) -> bytes:
@@ -99,6 +137,15 @@ def _read_text(read: Callable[[int], str], size: int) -> bytes:
         return read(max(size // 4, 1)).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         raise InvalidRequestError("The file is no UTF-8; open it in binary, or save it as UTF-8.") from None
+
+
+def _fail(error: InvalidRequestError, _size: int) -> bytes:
+    raise error
+
+
+def _with_newlines(read: Callable[[int], bytes], size: int) -> bytes:
+    """Read at most ``size`` bytes, with line ends as everybody else has them."""
+    return read(size).replace(b"\r", b"\n")
 
 
 class _Rest(io.RawIOBase):

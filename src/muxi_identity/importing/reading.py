@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,10 +28,19 @@ _PAGE = re.compile(rb'"members"\s*:')
 
 
 class Reading:
-    """A source that is being read, one entry after the other: by one thread, a piece at a time."""
+    """A source that is being read, one entry after the other: by one thread, a piece at a time.
+
+    Without ``rules`` the columns of CSV are taken as they come, for who wants to see rows and not what they mean.
+    """
 
     def __init__(
-        self, source: Source, format: Format | None, rules: IdentifierRules, *, scoped: bool, ignore: Sequence[str]
+        self,
+        source: Source,
+        format: Format | None,
+        rules: IdentifierRules | None,
+        *,
+        scoped: bool,
+        ignore: Sequence[str],
     ) -> None:
         if format is not None and format not in FORMATS:
             raise InvalidRequestError('format must be "jsonl", "csv" or "json".')
@@ -38,32 +48,69 @@ class Reading:
         self._text: Text | None = None
         self.header = b""
         """The line that a file of refused rows must begin with."""
+        self.numbered_by: Literal["line", "row"] = "row"
+        """What the lines of its entries count."""
         self._number = 0
+        self._broken: InvalidRequestError | None = None
         if isinstance(source, str | os.PathLike):
             self._text = Text(Path(source))
         elif hasattr(source, "read") and not isinstance(source, Mapping):
             self._text = Text(source)
-        self.entries: Iterator[Entry]
+        self._entries: Iterator[Entry]
         try:
             if self._text is not None:
-                self.entries = self._of_text(self._text, format, rules, ignore)
+                self._entries = self._of_text(self._text, format, rules, ignore)
             else:
-                self.entries = self._of_rows(_rows(source))
+                self._entries = self._of_rows(_rows(source))
         except BaseException:
             self.close()
             raise
 
     def _of_text(
-        self, text: Text, format: Format | None, rules: IdentifierRules, ignore: Sequence[str]
+        self, text: Text, format: Format | None, rules: IdentifierRules | None, ignore: Sequence[str]
     ) -> Iterator[Entry]:
         kind = format or guess(text.head)
         if kind == "csv":
             rows = CsvRows(text, rules, ignore)
-            self.header = rows.header
+            self.header, self.numbered_by = rows.header, "line"
             return iter(rows)
         if kind == "jsonl":
+            self.numbered_by = "line"
             return read_lines(text)
         return read_documents(text, scoped=self._scoped)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a file, or like one: what is wrong with it is told of it, and by nobody else."""
+        return self._text is not None
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes the file has, as far as that is known."""
+        return None if self._text is None else self._text.size
+
+    @property
+    def taken(self) -> int | None:
+        """How many of them were read."""
+        return None if self._text is None else self._text.taken
+
+    def some(self, number: int) -> list[Entry]:
+        """Return the next entries, at most ``number``; none at the end.
+
+        Raises:
+            InvalidRequestError: It cannot be read on. All that came before was returned.
+        """
+        found: list[Entry] = []
+        if self._broken is not None:
+            raise self._broken
+        try:
+            for entry in islice(self._entries, number):
+                found.append(entry)
+        except InvalidRequestError as error:
+            self._broken = error
+            if not found:
+                raise
+        return found
 
     def _of_rows(self, rows: Iterator[Any]) -> Iterator[Entry]:
         for each in rows:

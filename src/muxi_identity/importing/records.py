@@ -50,6 +50,8 @@ class Standing:
     pending_done: int = 0
     counts: Counts = field(default_factory=Counts)
     digest: bytes = b""
+    finished_at: int | None = None
+    """When it came to its end, if it did (microseconds)."""
 
     @property
     def settled(self) -> int:
@@ -64,8 +66,8 @@ class Record:
         self.import_id = import_id
         self._claim = claim
 
-    def begin(self, tx: Transaction, fingerprint: bytes) -> Standing:
-        """Make the record, or take it over with all that it says.
+    def begin(self, tx: Transaction, fingerprint: bytes, *, anew: bool = False) -> Standing:
+        """Make the record, or take it over with all that it says; ``anew``: but for that of one that came to its end.
 
         Raises:
             InvalidRequestError: The id belongs to an import that was to be done otherwise.
@@ -90,9 +92,21 @@ class Record:
             raise InvalidRequestError(
                 "That import_id belongs to an import with other options; use the same ones, or another id."
             )
+        if anew and row.finished_at is not None:
+            start = Standing()
+            notes = (import_notes.c.formation_id == tx.formation_id) & (import_notes.c.import_id == self.import_id)
+            tx.connection.execute(delete(import_notes).where(notes))
+            fresh = {**self._values(tx, start), "started_at": tx.now, "finished_at": None}
+            tx.connection.execute(update(imports).where(self._mine(tx)).values(**fresh))
+            return start
         tx.connection.execute(update(imports).where(self._mine(tx)).values(claim=self._claim, updated_at=tx.now))
         return Standing(
-            row.done, json.loads(row.pending), row.pending_done, Counts(**json.loads(row.counts)), row.digest
+            row.done,
+            json.loads(row.pending),
+            row.pending_done,
+            Counts(**json.loads(row.counts)),
+            row.digest,
+            row.finished_at,
         )
 
     def hold(self, tx: Transaction) -> None:
@@ -134,7 +148,11 @@ class Record:
             .limit(limit)
         )
         return [
-            {"line": row.line, "code": row.code, "message": SKIPPED.get(row.code, f"Refused: {row.code}.")}
+            {
+                "line": row.line,
+                "code": row.code,
+                "message": SKIPPED.get(row.code, f"Refused by an earlier run: {row.code}."),
+            }
             for row in tx.connection.execute(statement)
         ]
 

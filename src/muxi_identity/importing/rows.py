@@ -61,6 +61,7 @@ class Row:
     user_bucket: bytes | None = None
     verified: bool = False
     note: Note | None = None
+    begins: int | None = None
 
 
 class RowParser:
@@ -77,7 +78,7 @@ class RowParser:
         Raises:
             ConfigurationError: It has a phone number, and the extra ``phone`` is not installed.
         """
-        row = Row(position, entry.line, entry.raw)
+        row = Row(position, entry.line, entry.raw, begins=entry.begins)
         try:
             given = {} if entry.skip is not None else entry.read()
             if is_member(given):  # a line of JSON that nobody has looked at yet
@@ -92,6 +93,10 @@ class RowParser:
         return row
 
     def _fill(self, row: Row, given: Mapping[str, Any]) -> None:
+        if given.get("ok") is False:
+            why = given.get("error")
+            told = quote(why) if isinstance(why, str) else "no reason given"
+            raise InvalidRequestError(f"This is no page of members: Slack has refused to give it ({told}).")
         for key in given:
             if key not in KEYS:
                 named = quote(key) if isinstance(key, str) else "that"
@@ -125,4 +130,5 @@ class RowParser:
 
 def refusal(row: Row, error: MuxiError) -> Note:
     """Return the note of a row that ``error`` refuses."""
-    return Note(row.line, "refused", error.code, error.message, row.raw)
+    where = "" if row.begins is None else f" (line {row.begins} of the file)"
+    return Note(row.line, "refused", error.code, error.message + where, row.raw)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identity.associating import Associator
 from muxi_identity.identity.running import Caller, Runner
-from muxi_identity.importing.importer import Importer, Listeners
+from muxi_identity.importing.importer import Importer
 from muxi_identity.importing.listing import list_people
 from muxi_identity.importing.reading import Format, Reading, Source, asynchronous, describe, name_import
 from muxi_identity.importing.records import Record
 from muxi_identity.importing.rehearsal import rehearsing
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.storage.worker import Worker
 
@@ -39,8 +40,12 @@ class Imports:
         dry_run: bool,
         listeners: Listeners,
         caller: Caller,
+        anew: bool = False,
     ) -> ImportReport:
         """Import people; see :class:`muxi_identity.importing.importer.Importer`.
+
+        An import without an id is named by its content, so that one that was cut off goes on where it stood, and begins
+        anew where it came to its end; ``anew``: so does the one of ``import_id``, which the caller has named so.
 
         Raises:
             InvalidRequestError: The source cannot be read, an argument has the wrong shape, or ``import_id`` belongs to
@@ -59,6 +64,7 @@ class Imports:
         )
         reader = Worker("muxi-import-open")  # files block
         try:
+            anew = anew or import_id is None
             if import_id is None and not dry_run:
                 import_id = await reader.run(name_import, source, how)
             reading = await reader.run(
@@ -73,7 +79,7 @@ class Imports:
             assert import_id is not None
             record = Record(import_id, secrets.token_hex(8))
             importer = Importer(self._runner, self._associator, options, record, caller, listeners)
-            return await importer.run(reading, asynchronous(source), fingerprint)
+            return await importer.run(reading, asynchronous(source), fingerprint, anew=anew)
         finally:
             reading.close()
 

@@ -14,11 +14,15 @@ _SLACKBOT = "USLACKBOT"
 def members_of(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the members of a page, or what is none by itself."""
     page = getattr(value, "data", value)  # the response of Slack's own library
-    members = page.get("members") if isinstance(page, Mapping) and "identifiers" not in page else None
-    if isinstance(members, list):
-        yield from members
+    if is_page(page):
+        yield from page["members"]
     else:
         yield value
+
+
+def is_page(value: Any) -> bool:
+    """Tell whether a value is a page of members, and none of ours."""
+    return isinstance(value, Mapping) and "identifiers" not in value and isinstance(value.get("members"), list)
 
 
 def is_member(row: Any) -> bool:
@@ -26,10 +30,23 @@ def is_member(row: Any) -> bool:
     return isinstance(row, Mapping) and "identifiers" not in row and isinstance(row.get("id"), str) and "profile" in row
 
 
-def entry_of(line: int, row: Any, *, scoped: bool, raw: bytes | None = None) -> Entry:
+def entry_of(line: int, row: Any, *, scoped: bool, raw: bytes | None = None, begins: int | None = None) -> Entry:
     """Return the entry of a decoded row, of ours or of Slack's. ``scoped``: Slack's ids carry their workspace."""
-    if raw is None:
-        raw = json.dumps(row, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
+    entry = _entry_of(line, row, scoped, _text_of(row) if raw is None else raw)
+    entry.begins = begins
+    return entry
+
+
+def _text_of(row: Any) -> bytes:
+    """Return a row as a line of JSON, for people where it can be."""
+    text = json.dumps(row, ensure_ascii=False, sort_keys=True, default=str)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate: as such it can be written, and read again, by its number alone
+        return json.dumps(row, sort_keys=True, default=str).encode("ascii")
+
+
+def _entry_of(line: int, row: Any, scoped: bool, raw: bytes) -> Entry:
     if not isinstance(row, Mapping):
         return Entry(line, raw, fault='Each row is a mapping: {"identifiers": ["alice@email.com", ...]}.')
     if not is_member(row):

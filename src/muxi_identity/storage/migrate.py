@@ -64,11 +64,12 @@ def current(connection: Connection) -> str | None:
     return connection.execute(_REVISION).scalar()
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, *, told_at: int = logging.INFO) -> None:
     """Upgrade the schema to :func:`newest`, in one transaction that only one process runs at a time.
 
     ``connection`` is in no transaction. Does nothing, and takes no lock, where the schema is up to date; a database
     that newer code has upgraded is left alone, since within its line a schema keeps serving the code before it.
+    ``told_at`` is the level at which the log is told of an upgrade.
 
     Raises:
         ConfigurationError: The schema is of a later line, or of another program.
@@ -89,7 +90,7 @@ def upgrade(connection: Connection) -> None:
         found = current(connection)
         if found == newest() or not _known(found):
             return
-        logger.info("upgrading the schema from %s to %s", found, newest())
+        logger.log(told_at, "upgrading the schema from %s to %s", found, newest())
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection, select
+
 from muxi_identity.config import DatabaseConfig
 from muxi_identity.errors import ConfigurationError
+from muxi_identity.storage import migrate
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.sqlite import SqliteDatabase
+from muxi_identity.storage.tables import formations
 
 
 def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
@@ -27,3 +31,34 @@ def make_database(config: DatabaseConfig, *, durable: bool = True) -> Database:
     assert config.url is not None
     listen_url = None if config.listen_url is None else config.listen_url.reveal()
     return PostgresDatabase(config.url.reveal(), config.limits, listen_url=listen_url)
+
+
+async def has_formation(config: DatabaseConfig, formation_id: str) -> bool:
+    """Tell whether a formation is there and can be opened without anything being changed. Changes and makes nothing.
+
+    Raises:
+        ConfigurationError: The schema is older than this code, and opening would upgrade it; or the database cannot be
+            used as configured.
+        StorageUnavailableError: It cannot be reached.
+    """
+    if config.path is not None and not config.path.is_file():
+        return False
+    database = make_database(config)
+    await database.open(upgrade=False)
+
+    def look(connection: Connection) -> bool:
+        revision = migrate.current(connection)
+        if revision is None:
+            return False
+        if migrate.is_behind(revision):
+            raise ConfigurationError(
+                f"The schema is at revision {revision}, and this program's at {migrate.newest()}. A dry run "
+                "changes nothing: run `muxi db upgrade` first."
+            )
+        known = select(formations.c.formation_id).where(formations.c.formation_id == formation_id)
+        return connection.execute(known).scalar() is not None
+
+    try:
+        return await database.read(look)
+    finally:
+        await database.close()

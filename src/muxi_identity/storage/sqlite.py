@@ -60,7 +60,7 @@ class SqliteDatabase(Database):
         self.path = path
         self._limits = limits
         self._ignore_in_git = ignore_in_git
-        self._durable = durable
+        self.durable = durable
         self._free_after_fork()
         self._reader: sqlite3.Connection | None = None
         self._readers = 0
@@ -102,7 +102,8 @@ class SqliteDatabase(Database):
         try:
             if upgrade:
                 with self._engine.connect() as connection:
-                    upgrade_schema(connection)
+                    # A throw-away file is nobody's: to tell of its schema would look as if that of another were meant.
+                    upgrade_schema(connection, told_at=logging.INFO if self.durable else logging.DEBUG)
             with self._lock:
                 self._connected_reader()
         except sa.exc.DatabaseError as error:
@@ -130,7 +131,7 @@ class SqliteDatabase(Database):
             cached_statements=256,
         )
         _use_write_ahead_log(connection)
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durable else 'OFF'}")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self.durable else 'OFF'}")
         connection.execute("PRAGMA foreign_keys = ON")
         # What was erased is overwritten: a person who was forgotten must not be found in the file's free pages.
         connection.execute("PRAGMA secure_delete = ON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -197,6 +198,9 @@ class AsyncFormationClient(AsyncPersonCalls, AsyncOperatorCalls, AsyncExportCall
 
     async def _formation(self) -> Engine[Any]:
         return await self._lifecycle.formation()
+
+    def _looking(self) -> AbstractAsyncContextManager[Engine[Any]]:
+        return self._lifecycle.looking()
 
     def _cached(self, identifier: object) -> ResolvedUser | None:
         """Answer from the cache alone, or None. Never blocks; any thread may call it."""

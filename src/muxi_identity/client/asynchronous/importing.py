@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 from muxi_identity.client.asynchronous.base import AsyncCalls
+from muxi_identity.client.engine import Engine
 from muxi_identity.client.exports import AsyncUserExport
 from muxi_identity.client.operations import checked_flag, checked_mode
 from muxi_identity.identity.deciding import OnConflict
-from muxi_identity.importing.importer import Listeners, OnProgress, OnRefused
 from muxi_identity.importing.reading import Format, Source
 from muxi_identity.importing.rows import Options
+from muxi_identity.importing.telling import Listeners, OnProgress, OnRefused
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.paging import MAX_PAGE
 
 
 class AsyncImportCalls(AsyncCalls):
     """Calls about everybody."""
+
+    @abc.abstractmethod
+    def _looking(self) -> AbstractAsyncContextManager[Engine[Any]]:
+        """Give the formation to a call that must change nothing: an empty one where there is none yet."""
 
     async def import_users(
         self,
@@ -45,11 +53,13 @@ class AsyncImportCalls(AsyncCalls):
         ``ignore_columns`` names columns of a CSV file that are no identifiers.
 
         A row that cannot be linked is refused and reported with its line; the others go on. Rows are written in
-        batches, in the order of the source as far as it makes a difference, and memory stays bounded. ``import_id``
-        names the import: begun again with the same id and rows, after it was cut off or after its end, it goes on
-        where it stood. A file has one by its content; of others the report tells it. ``dry_run`` writes nothing and
-        reports what would be. ``on_progress`` is called after each batch, ``on_refused`` for each refused row, on the
-        event loop.
+        batches, in the order of the source as far as it makes a difference, and memory stays bounded. An import that
+        was cut off goes on where it stood when it is begun again with the same ``import_id`` and rows; a file has one
+        by its content, of others the report tells it. After its end, one of an id that you gave is only reported again
+        (``finished_before`` is set then), and a file without one is imported anew: what is known stays as it is, what
+        was refused is tried again. ``dry_run`` writes nothing and reports what would be. ``on_progress`` is called
+        after each batch at the latest (of a file with the bytes that were read), ``on_refused`` for each refused row,
+        on the event loop.
 
         Raises:
             InvalidRequestError: The source cannot be read, an argument has the wrong shape, or the id belongs to
@@ -62,22 +72,25 @@ class AsyncImportCalls(AsyncCalls):
         >>> report["created"], report["linked"], report["refused"]
         (1, 2, 0)
         """
-        formation = await self._formation()
-        return await formation.imports.run(
-            people,
-            Options(
-                on_conflict=checked_mode(on_conflict),
-                verified=checked_flag("verified", verified),
-                create_users=checked_flag("create_users", create_users),
-                scoped=checked_flag("scoped", scoped),
-            ),
-            format=format,
-            ignore_columns=ignore_columns,
-            import_id=import_id,
-            dry_run=checked_flag("dry_run", dry_run),
-            listeners=Listeners(on_progress, on_refused),
-            caller=self._caller(source or "import_users", reason),
+        options = Options(
+            on_conflict=checked_mode(on_conflict),
+            verified=checked_flag("verified", verified),
+            create_users=checked_flag("create_users", create_users),
+            scoped=checked_flag("scoped", scoped),
         )
+        rehearsed = checked_flag("dry_run", dry_run)
+        opening = self._looking() if rehearsed else nullcontext(await self._formation())
+        async with opening as formation:
+            return await formation.imports.run(
+                people,
+                options,
+                format=format,
+                ignore_columns=ignore_columns,
+                import_id=import_id,
+                dry_run=rehearsed,
+                listeners=Listeners(on_progress, on_refused),
+                caller=self._caller(source or "import_users", reason),
+            )
 
     def export_users(self) -> AsyncUserExport:
         """Return everybody, to be iterated over, in the rows that :meth:`import_users` takes.

@@ -35,6 +35,7 @@ T = TypeVar("T")
 MAX_ANSWER = 256 * 1024 * 1024  # bytes
 MAX_WAIT = 60.0  # seconds that a server may make a call wait before it is tried again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_BROKEN_OFF = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionError)
 _BAD_GATEWAY = frozenset({502, 503, 504})
 _JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -321,7 +322,7 @@ def describe(failure: BaseException) -> str:
         return "has a name that cannot be resolved"
     if isinstance(failure, aiohttp.ClientConnectorError):
         return "cannot be reached"
-    if isinstance(failure, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | ConnectionError):
+    if isinstance(failure, _BROKEN_OFF):
         return "broke the connection off before it had answered"
     if isinstance(failure, aiohttp.SocketTimeoutError):
         return "fell silent"

@@ -11,8 +11,8 @@ from muxi_identity.client.asynchronous.importing import AsyncImportCalls
 from muxi_identity.client.blocking import BlockingCalls
 from muxi_identity.client.exports import UserExport
 from muxi_identity.identity.deciding import OnConflict
-from muxi_identity.importing.importer import OnProgress, OnRefused
 from muxi_identity.importing.reading import Format, Source
+from muxi_identity.importing.telling import OnProgress, OnRefused
 from muxi_identity.models import ImportReport
 
 
@@ -48,11 +48,13 @@ class ImportCalls(BlockingCalls):
         ``ignore_columns`` names columns of a CSV file that are no identifiers.
 
         A row that cannot be linked is refused and reported with its line; the others go on. Rows are written in
-        batches, in the order of the source as far as it makes a difference, and memory stays bounded. ``import_id``
-        names the import: begun again with the same id and rows, after it was cut off or after its end, it goes on
-        where it stood. A file has one by its content; of others the report tells it. ``dry_run`` writes nothing and
-        reports what would be. ``on_progress`` is called after each batch, ``on_refused`` for each refused row, on the
-        event loop.
+        batches, in the order of the source as far as it makes a difference, and memory stays bounded. An import that
+        was cut off goes on where it stood when it is begun again with the same ``import_id`` and rows; a file has one
+        by its content, of others the report tells it. After its end, one of an id that you gave is only reported again
+        (``finished_before`` is set then), and a file without one is imported anew: what is known stays as it is, what
+        was refused is tried again. ``dry_run`` writes nothing and reports what would be. ``on_progress`` is called
+        after each batch at the latest (of a file with the bytes that were read), ``on_refused`` for each refused row,
+        on the event loop.
 
         Raises:
             InvalidRequestError: The source cannot be read, an argument has the wrong shape, or the id belongs to
