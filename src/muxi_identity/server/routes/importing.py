@@ -84,7 +84,7 @@ async def import_users(
         import_id=import_id,
         dry_run=dry_run,
         listeners=Listeners(),
-        caller=call.named_caller._replace(source=source or "import_users", reason=reason),
+        caller=call.acting()._replace(source=source or "import_users", reason=reason),
         anew=anew,
     )
 
