@@ -12,8 +12,8 @@ from types import FrameType
 import uvicorn
 
 from muxi_identity.server.app import Served
+from muxi_identity.server_config import GRACE_SECONDS
 
-GRACE_SECONDS = 30
 _LINGER_SECONDS = 0.2
 
 

@@ -20,12 +20,11 @@ from types import FrameType
 
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.server.app import Served
-from muxi_identity.server.running import GRACE_SECONDS
 from muxi_identity.server.worker import STARTED, leave, work
+from muxi_identity.server_config import GRACE_SECONDS
 
 logger = logging.getLogger("muxi_identity.server")
 
-MAX_WORKERS = 64
 _LOOK_SECONDS = 0.5
 _SILENT_LOOKS = 120
 """After how many looks, a minute's worth, a worker that says nothing is killed. Looks are counted, not seconds: when
