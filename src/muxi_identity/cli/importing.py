@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as jsonlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from muxi_identity.cli.output import JsonOption, print_json, problems, show
 from muxi_identity.cli.people import DryRunOption
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
+from muxi_identity.cli.wording import in_commands, json_text, visible
 from muxi_identity.client.synchronous import FormationClient
 from muxi_identity.importing.lines import Text
 from muxi_identity.importing.reading import Format, guess
@@ -86,7 +86,7 @@ def import_people(
     else:
         show({name: value for name, value in result.items() if name not in ("refusals", "skips")}, as_json=False)
         for note in result["refusals"][:20]:
-            typer.echo(f"line {note['line']}: {note['message']}", err=True)
+            typer.echo(f"line {note['line']}: {visible(in_commands(note['message']))}", err=True)
     if result["refused"]:
         raise typer.Exit(SOME_REFUSED)
 
@@ -103,7 +103,7 @@ def export_people(
     with contextlib.ExitStack() as stack:
         file = sys.stdout if output is None else _new_file(stack, output)
         for person in formation.export_users():
-            file.write(jsonlib.dumps(person, ensure_ascii=False) + "\n")
+            file.write(json_text(person) + "\n")
 
 
 class _Told:
@@ -126,7 +126,7 @@ class _Told:
     def __call__(self, row: RefusedRow) -> None:
         if self._report is not None:
             note = {"line": row["line"], "code": row["code"], "message": row["message"]}
-            self._report.write(jsonlib.dumps(note, ensure_ascii=False) + "\n")
+            self._report.write(json_text(note) + "\n")
             self._written[0] += 1
         if self._rejected is not None and row["row"]:
             self._rejected.write(self._header + row["row"] + "\n")

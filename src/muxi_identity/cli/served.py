@@ -9,9 +9,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
 from muxi_identity.cli.output import load, problems
+from muxi_identity.cli.wording import marked
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.server.app import Served, create_app
@@ -115,7 +114,7 @@ def _supervise(
 def _show_keys(made: Mapping[str, Mapping[Role, str]]) -> None:
     for formation_id, keys in made.items():
         for role, key in keys.items():
-            problems.print(f"{escape(formation_id)}  {role.value}_key  {key}", soft_wrap=True)
+            problems.print(f"{marked(formation_id)}  {role.value}_key  {key}", soft_wrap=True)
     problems.print(
         "[yellow]These keys are shown this once and kept as hashes; `muxi keys forget` makes the server make others."
         "[/yellow]",
