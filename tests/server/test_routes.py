@@ -325,7 +325,9 @@ async def test_cross_origin_requests(database_config: FormationConfig) -> None:
     async with serve(with_keys(database_config, cors_origins=(page,))) as (_, http):
         asked = await http.options("/v1/chat", headers={"Origin": page, **asking})
         assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, page)
-        assert "authorization" in asked.headers["access-control-allow-headers"]
+        allowed = asked.headers["access-control-allow-headers"].split(", ")
+        assert {"authorization", "content-type", "last-event-id", "x-muxi-idempotency-key"} <= set(allowed)
+        assert not {"x-muxi-client-key", "x-muxi-admin-key"} & set(allowed)  # browsers get none
         answered = await http.get("/v1/users", headers={"Origin": page, **ADMIN})
         assert answered.headers["access-control-allow-origin"] == page
         for response in (
