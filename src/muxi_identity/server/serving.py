@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from muxi_identity.errors import (
     InvalidRequestError,
@@ -34,6 +34,7 @@ from muxi_identity.server.streams import CONTENT_TYPE, EventStream, asks_for_eve
 logger = logging.getLogger("muxi_identity.server")
 
 JSON = "application/json"
+NO_JSON = "The body is no JSON in UTF-8. Send an object such as the one that /docs shows, as application/json."
 _MOST_FAULTS = 5
 
 
@@ -122,9 +123,10 @@ def _invalid(error: RequestValidationError) -> Problem:
     faults = [
         {"at": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]} for fault in error.errors()
     ][:_MOST_FAULTS]
+    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+        return Problem(400, InvalidRequestError.code, NO_JSON, {"errors": faults})
     message = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
-    broken = any(fault["type"] == "json_invalid" for fault in error.errors())
-    return Problem(400 if broken else 422, InvalidRequestError.code, message, {"errors": faults})
+    return Problem(422, InvalidRequestError.code, message, {"errors": faults})
 
 
 def _plain(error: HTTPException, call: Call) -> Problem:
@@ -136,6 +138,8 @@ def _plain(error: HTTPException, call: Call) -> Problem:
             405, "METHOD_NOT_ALLOWED", f"This address takes {headers.get('Allow', headers.get('allow', ''))}.",
             headers=headers,
         )  # fmt: skip
+    if error.status_code == 400:  # the framework raises it for a body alone
+        return Problem(400, InvalidRequestError.code, NO_JSON)
     return Problem(error.status_code, InvalidRequestError.code, str(error.detail), headers=headers)
 
 
@@ -182,7 +186,7 @@ def _handler(
             )
             if operation.streams == "asked" and asks_for_events(body):
                 call.ask_for_events()  # whatever it comes to: a refusal and a repetition are told like a first answer
-            again = Request(request.scope, _once(body, request.receive))
+            again = Request(_as_json(request.scope), _once(body, request.receive))
             if operation.repetition is None or call.idempotency_key is None:
                 return await inner(again)
             return await _do_once(operation, call, body, inner, again)
@@ -192,6 +196,16 @@ def _handler(
             return refuse(call, problem_from(error, call))
 
     return handle
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Return a request's scope with JSON for the type of its body, which there is no other of, whatever it says.
+
+    Else what clients that name none send, such as `curl -d`, would be called no dictionary. No page gains by it: it
+    cannot send a key or a token without asking first.
+    """
+    others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", JSON.encode())]}
 
 
 def _once(body: bytes, receive: Receive) -> Receive:

@@ -23,7 +23,7 @@ from muxi_identity.server.limits import read_body
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.routes.shapes import AnyIdentifier, Body, Flag
-from muxi_identity.server.serving import problem_from, refuse
+from muxi_identity.server.serving import NO_JSON, problem_from, refuse
 
 routes = Routes("Resolving", "Who an identifier means.")
 
@@ -94,7 +94,7 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
     except msgspec.ValidationError as error:
         return refuse(call, Problem(422, InvalidRequestError.code, f"body: {error}"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: thousands of brackets
-        return refuse(call, Problem(400, InvalidRequestError.code, "The body is no JSON in UTF-8."))
+        return refuse(call, Problem(400, InvalidRequestError.code, NO_JSON))
     except ClientDisconnect:
         return Response(status_code=499)
     except Exception as error:  # noqa: BLE001 (the outermost handler)
