@@ -41,7 +41,7 @@ class CsvRows:
         self.header = first.text
         heading = _decoded(first.text)
         self._delimiter = max(_DELIMITERS, key=heading.count)
-        names = [name.strip() for name in next(csv.reader([heading], delimiter=self._delimiter), [])]
+        names = _names(heading, self._delimiter)
         ignored = {name.strip() for name in ignore}
         self._columns = [None if name in ignored or not name else _column(name) for name in names]
         kept = [name for name in self._columns if name is not None]
@@ -141,6 +141,15 @@ def _decoded(line: bytes) -> str:
         return line.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidRequestError("The header of the CSV file is no UTF-8; save the file as UTF-8.") from None
+
+
+def _names(heading: str, delimiter: str) -> list[str]:
+    try:
+        return [name.strip() for name in next(csv.reader([heading], delimiter=delimiter), [])]
+    except csv.Error as error:  # such as a file whose lines end as on an old Mac: all of it is one line
+        raise InvalidRequestError(
+            f"The header of the CSV file cannot be read ({error}); save the file with the line ends of Unix or Windows."
+        ) from None
 
 
 def _column(name: str) -> str:
