@@ -14,6 +14,7 @@ import pytest_asyncio
 from muxi_identity import AsyncChannel, AsyncFormationClient, MuxiError, errors
 from muxi_identity.client import lifecycle
 from muxi_identity.context.export import archive
+from muxi_identity.server.examples import example_of
 from muxi_identity.storage import sharing
 from muxi_identity.storage.opening import make_database
 from tests.contract.parties import PARTIES, Calls, normal, parties
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # By party and call: the errors that were seen, and None for a call that went well.
 SEEN: defaultdict[str, defaultdict[str, set[str | None]]] = defaultdict(lambda: defaultdict(set))
+DETAILS: defaultdict[str, set[frozenset[str]]] = defaultdict(set)
+"""By an error's code: what its details have held."""
 
 ELSEWHERE = {
     "cache_info": "a property of the process that has the cache",
@@ -74,8 +77,31 @@ async def test_everybody_tells_the_same(everybody: dict[str, Calls], scenario: S
     for party in PARTIES:
         await wipe(everybody[party])
         told[party] = normal(await scenario(everybody[party]))
+    note_details(told["embedded"])
     wrong = [party + each for party in PARTIES for each in differences(told["embedded"], told[party])]
     assert not wrong, "\n".join(wrong)
+
+
+def note_details(outcome: Any) -> None:
+    if isinstance(outcome, dict):
+        if {"code", "retryable", "details"} <= outcome.keys():
+            DETAILS[outcome["code"]].add(frozenset(outcome["details"]))
+        for each in outcome.values():
+            note_details(each)
+    elif isinstance(outcome, list):
+        for each in outcome:
+            note_details(each)
+
+
+async def test_the_examples_of_errors_tell_what_errors_tell() -> None:
+    """By the scenarios that have run before."""
+    kinds = {
+        kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MuxiError)
+    }
+    assert len(DETAILS) > 20
+    for code, details in DETAILS.items():
+        if code != "INVALID_REQUEST":  # its example is of a body that the framework has read
+            assert frozenset(example_of(kinds[code])["error"]["details"]) in details, code
 
 
 def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:

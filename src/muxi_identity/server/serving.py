@@ -24,7 +24,7 @@ from muxi_identity.errors import (
 from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Call
 from muxi_identity.server.envelope import failure, success
 from muxi_identity.server.idempotency import Claim, Stored
-from muxi_identity.server.limits import read_body
+from muxi_identity.server.limits import NO_JSON, read_body
 from muxi_identity.server.openapi import extra_of, responses_of
 from muxi_identity.server.operations import SCOPE, Endpoint, Operation
 from muxi_identity.server.problems import Problem, internal, problem_of
@@ -34,7 +34,6 @@ from muxi_identity.server.streams import CONTENT_TYPE, EventStream, asks_for_eve
 logger = logging.getLogger("muxi_identity.server")
 
 JSON = "application/json"
-NO_JSON = "The body is no JSON in UTF-8. Send an object such as the one that /docs shows, as application/json."
 _MOST_FAULTS = 5
 
 
@@ -177,7 +176,7 @@ def _handler(
             if operation.takes_rows:
                 return await inner(request)
             declared = request.headers.get("content-length")
-            if operation.user:
+            if operation.user or operation.typed:
                 call.check_names()
             body = await read_body(
                 request.receive,

@@ -19,11 +19,11 @@ from muxi_identity.models import ResolvedUser
 from muxi_identity.server.call import Access, Call
 from muxi_identity.server.envelope import success
 from muxi_identity.server.keys import Role
-from muxi_identity.server.limits import read_body
+from muxi_identity.server.limits import NO_JSON, read_body
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.routes.shapes import AnyIdentifier, Body, Flag
-from muxi_identity.server.serving import NO_JSON, problem_from, refuse
+from muxi_identity.server.serving import problem_from, refuse
 
 routes = Routes("Resolving", "Who an identifier means.")
 
@@ -42,6 +42,7 @@ class ResolveBody(Body):
     _PATH,
     access=Access.USER,
     data=ResolvedUser,
+    typed=True,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
     body={"identifier": "alice@email.com", "create_user": True},
     example={"identifier": "alice@email.com", "muxi_user_id": "usr_1f2e3d4c5b6a79880f1e", "created": True},
@@ -55,6 +56,7 @@ async def resolve_user(call: Calling, body: ResolveBody) -> ResolvedUser:
 
 
 async def _resolve(call: Call, identifier: Any, create_user: bool) -> ResolvedUser:
+    call.check_names()
     if call.role is Role.TOKEN:
         identifier = await call.user(identifier)
     elif type(identifier) is list:
