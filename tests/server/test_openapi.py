@@ -218,7 +218,7 @@ def test_the_server_does_what_the_document_says(place: ServerProcess, tmp_path: 
     fuzzing = ("--phases", "examples,coverage,fuzzing", "--max-examples", "25")
     walking = ("--phases", "stateful", "--max-examples", "80" if LONG else "8")
     if not LONG:
-        fuzzing = ("--phases", "examples,fuzzing", "--max-examples", "3")
+        fuzzing = ("--phases", "examples,fuzzing", "--max-examples", "2")
     runs = [
         ask(place, tmp_path, "schemathesis.toml", "/api/fuzzed", *fuzzing),
         ask(place, tmp_path, "stateful.toml", "/api/walked", *walking),
