@@ -19,7 +19,8 @@
     │   ├── CredentialNotFoundError     CREDENTIAL_NOT_FOUND
     │   ├── TaskNotFoundError           TASK_NOT_FOUND
     │   ├── EventNotFoundError          EVENT_NOT_FOUND
-    │   └── MergeNotFoundError          MERGE_NOT_FOUND
+    │   ├── MergeNotFoundError          MERGE_NOT_FOUND
+    │   └── FormationNotFoundError      FORMATION_NOT_FOUND
     ├── ConflictError
     │   ├── IdentifierConflictError     IDENTIFIER_CONFLICT
     │   ├── IdentifierLimitError        IDENTIFIER_LIMIT
@@ -84,7 +85,7 @@ def _rebuild(kind: type[MuxiError], message: str, details: dict[str, Any]) -> Mu
 
 
 class ConfigurationError(MuxiError):
-    """The formation cannot be opened as configured; the message names the file, the key and the mend."""
+    """What is needed here is not configured or not installed; the message names it, and the mend."""
 
     code = "CONFIGURATION"
 
@@ -185,6 +186,12 @@ class MergeNotFoundError(NotFoundError):
     """No merge has that id, or one of the users that it joined was deleted."""
 
     code = "MERGE_NOT_FOUND"
+
+
+class FormationNotFoundError(NotFoundError):
+    """The server has no formation of the id that the address names."""
+
+    code = "FORMATION_NOT_FOUND"
 
 
 class ConflictError(MuxiError):

@@ -77,6 +77,8 @@ _UNFILLED: Final = re.compile(
 _WRAPPING: Final = "\"'`\\ “”‘’«»"
 
 _TYPE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+TYPE_PATTERN: Final = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
+"""How a type may be written, for schemas."""
 _NO_TYPE: Final = frozenset({"null", "undefined", "none", "nan"})
 
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

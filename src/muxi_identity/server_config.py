@@ -14,6 +14,11 @@ from muxi_identity.settings import Section
 
 MIN_KEY_CHARACTERS = 16
 MAX_KEY_CHARACTERS = 512
+MAX_WORKERS = 64
+MAX_CONNECTIONS = 1_000
+"""How many a worker has open at a time, unless something else is said."""
+GRACE_SECONDS = 30
+"""How long the last requests have when a server is told to stop, unless something else is said."""
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import msgspec
 import pytest
 
 from muxi_identity.client.asynchronous import AsyncFormationClient
@@ -20,6 +21,7 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.formation import Formation
+from muxi_identity.server.event_shapes import STREAMS
 from tests.formations import Time, client_of
 
 PATIENCE = 20
@@ -82,6 +84,9 @@ async def test_a_run_of_a_task_is_told(database_config: FormationConfig) -> None
             found = {each.kind: each.data for each in await next_of(listener, 2)}
             assert found["job"]["reply"] == found["turn"]["message"]["content"] == "Your budget is $5."
             assert found["job"]["session_id"] == found["turn"]["session_id"]
+    for kind, data in found.items():  # as the OpenAPI document says
+        told = {"type": kind, **data}
+        assert msgspec.convert(told, STREAMS["stream_events"].events[kind]) == told
 
 
 async def test_somebody_goes_on_where_they_left_off(database_config: FormationConfig) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from muxi_identity import ConfigurationError
 from muxi_identity.config import DatabaseConfig, Secret
 from muxi_identity.storage import migrate
+from muxi_identity.storage.migrations.steps import take_all
 from muxi_identity.storage.opening import make_database
 
 BASE = "0005"
@@ -66,9 +67,7 @@ async def test_migrations_only_add(provider: str, tmp_path: Path, request: pytes
 
     def to_newest(connection: Connection) -> None:
         sa.event.listen(connection, "before_cursor_execute", note)
-        settings = migrate._config()
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        take_all(connection)
 
     try:
         await database.transact(to_newest)

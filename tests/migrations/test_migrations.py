@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from muxi_identity import FormationClient, StorageUnavailableError
@@ -25,6 +26,7 @@ from muxi_identity.context.memories.search import matching_memories
 from muxi_identity.storage import migrate
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.errors import GuardRefused, RaceLost
+from muxi_identity.storage.migrations import steps
 from muxi_identity.storage.opening import make_database
 from muxi_identity.storage.tables import OWNED_TABLES, metadata
 from muxi_identity.storage.text_search import query_terms
@@ -262,11 +264,14 @@ async def test_a_row_cannot_point_into_another_formation(database: Database) -> 
             await on(database, lambda connection, statement=statement: connection.exec_driver_sql(statement))
 
 
+def test_the_names_of_the_files_tell_the_revisions() -> None:
+    known = ScriptDirectory(str(Path(steps.__file__).parent)).walk_revisions()
+    assert migrate._revisions() == [script.revision for script in known][::-1]
+
+
 async def test_downgrading_drops_everything(database: Database) -> None:
     def downgrade(connection: Connection) -> list[str]:
-        config = migrate._config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(steps.config_of(connection), "base")
         if connection.dialect.name == "sqlite":
             rows = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
         else:

@@ -45,7 +45,7 @@ def newer_code(folder: Path, revision: str) -> Path:
     shutil.copytree(ROOT / "src", folder)  # with what is compiled already: only what is changed here is again
     storage = folder / "muxi_identity" / "storage"
     migration = _NEXT.format(revision=revision, before=migrate.newest())
-    (storage / "migrations" / "versions" / "next_one.py").write_text(migration)
+    (storage / "migrations" / "versions" / f"{revision}_next_one.py").write_text(migration)
     tables = storage / "tables" / "context.py"
     text = tables.read_text()
     told = '    Column("memory_id", Text, nullable=False),\n'

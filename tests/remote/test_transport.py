@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import traceback
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -202,6 +203,40 @@ async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
         assert await client.get_user("usr_a") == USER
     await place.requests[0].gone.wait()
     assert len(place.requests) == 2
+
+
+@contextmanager
+def full_backlog() -> Iterator[str]:
+    """The address of a listener whose queue is full: the kernel lets further connections wait without a word."""
+    with socket.socket() as listener, ExitStack() as queue:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def test_no_call_waits_longer_for_a_connection_than_the_clients_timeout() -> None:
+    with full_backlog() as url:
+        async with AsyncFormationClient(
+            url=url, admin_key=ADMIN_KEY, client_key=CLIENT_KEY, timeout=0.05, retries=1
+        ) as client:
+            calls: list[Awaitable[Any]] = [
+                client.resolve_user("a"),
+                client.chat("Hi", "a"),
+                client.chat("Hi", "a", timeout=300),
+                listen(client),
+                client.export_user("a"),
+                client.import_users([{"identifiers": ["a"]}]),
+            ]
+            # Far below what a chat may take beyond it; whoever waits for that instead is told so here.
+            async with asyncio.timeout(20):
+                told = await asyncio.gather(*calls, return_exceptions=True)
+    for error in told:
+        assert isinstance(error, ServerUnavailableError)
+        assert "did not take a connection" in error.message or "did not answer within 0.05 s" in error.message
 
 
 async def test_a_call_that_is_cancelled_hangs_up() -> None:

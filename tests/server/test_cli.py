@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import re
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +26,7 @@ from muxi_identity.errors import InvalidRequestError
 from muxi_identity.server_config import hash_key
 from muxi_identity.storage.migrate import newest
 from tests.contract.parties import served
+from tests.remote.servers import bad, good, scripted
 from tests.server.places import ADMIN_KEY, CLIENT_KEY
 
 
@@ -100,7 +105,6 @@ def test_one_person_or_two(anywhere: Commands, tmp_path: Path) -> None:
     assert muxi.json("users", "resolve", "bob@email.com")["muxi_user_id"] == alice
     assert "are one person" in muxi("users", "explain", "alice@email.com", "bob@email.com").stdout
     assert "ticket 17" in muxi("users", "history", alice).stdout
-    assert "include_merged" in muxi("users", "erase", alice, "--yes", code=4).stderr
     muxi("users", "unmerge", merged["merge_id"])
     muxi("users", "unmerge", "mrg_unknown", code=3)
     assert muxi.json("users", "explain", "alice@email.com", "bob@email.com")["same"] is False
@@ -156,6 +160,100 @@ def test_chat(anywhere: Commands) -> None:
     assert "never said" not in said
 
 
+SPOOF = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e:warning: [red]"
+
+
+def test_nothing_that_people_said_is_obeyed_by_the_terminal(anywhere: Commands) -> None:
+    muxi = anywhere
+    shown: list[Result] = [muxi("users", "link", "alice@email.com", "slack=U1", "--reason", SPOOF)]
+    shown.append(muxi("users", "history", "slack=U1"))
+    shown.append(muxi("users", "explain", "alice@email.com", "slack=U1"))
+    shown.append(muxi("users", "history", "slack=U1", "--json"))
+    shown.append(muxi("users", "export", "slack=U1"))
+    shown.append(muxi("chat", "--as", "slack=U1", input=f"/nonsense{SPOOF}\n/as {SPOOF}\n/who"))
+    for each in shown:
+        for line in each.output.splitlines():
+            assert line.isprintable(), line
+    spelled = r"\x1b]0;title\x07\x1b[2J\x9b31m\u202e:warning: [red]"
+    for each in (shown[1], shown[2], shown[5]):  # the last: what somebody typed, as the prompt
+        assert spelled in each.output
+    assert json.loads(shown[3].stdout)["events"][0]["reason"] == SPOOF
+
+
+async def test_nothing_that_a_server_says_is_obeyed_by_the_terminal(muxi: Commands) -> None:
+    page = {"users": [], "count": 0, "next_cursor": SPOOF}
+    reply = {"message": {"role": "assistant", "content": f"One\n{SPOOF}"}, "user_id": "usr_a", "session_id": SPOOF,
+             "request_id": "req_1"}  # fmt: skip
+    found = {"identifier": "a", "muxi_user_id": "usr_a", "created": False}
+    record = {"identifier": SPOOF, "type": None, "scope": None, "verified": False, "verified_at": None, "source": None,
+              "expires_at": None, "metadata": None, "created_at": "t"}  # fmt: skip
+    listed = {"muxi_user_id": "usr_a", "identifiers": [record], "count": 1}
+    script = (
+        bad(404, "USER_NOT_FOUND", message=SPOOF),
+        good(page),
+        good(reply),
+        good(reply),
+        good(found),
+        good(listed),
+    )
+    async with scripted(*script) as place:
+        run = Commands(muxi.file, place.url)
+        key = ("--admin-key", ADMIN_KEY)
+        for command in (
+            lambda: run("users", "show", "a", *key, code=3).stderr,
+            lambda: run("users", "list", *key).stderr,
+            lambda: run("chat", "--as", "a", "Hello", *key).stdout,
+            lambda: run("chat", "--as", "a", *key, input="Hello\n/who").stdout,
+        ):
+            told = await asyncio.to_thread(command)
+            assert r"\x1b]0;title\x07\x1b[2J\x9b31m\u202e:warning: [red]" in told
+            assert told.replace("\n", "").isprintable()
+    assert len(place.requests) == 6
+
+
+def test_errors_speak_of_options_and_commands(anywhere: Commands) -> None:
+    muxi = anywhere
+    alice = muxi.json("users", "link", "alice@email.com")["muxi_user_id"]
+    bob = muxi.json("users", "link", "bob@email.com")["muxi_user_id"]
+    assert "--on-conflict absorb" in muxi("users", "link", "alice@email.com", "bob@email.com", code=4).stderr
+    assert "pass --force" in muxi("users", "unlink", "alice@email.com", code=4).stderr
+    muxi("users", "merge", alice, bob)
+    assert "pass --include-merged" in muxi("users", "erase", alice, "--yes", code=4).stderr
+    assert "muxi users resolve --create" in muxi("users", "show", "carol@email.com", code=3).stderr
+    assert "muxi users create usr_nobody" in muxi("users", "show", "usr_nobody", code=3).stderr
+    assert "muxi users history" in muxi("users", "unmerge", "mrg_unknown", code=3).stderr
+
+
+# Completion
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("muxi us", ["users"]),
+        ("muxi users hist", ["history"]),
+        ("muxi users link --on-conflict ", ["raise", "absorb", "merge"]),
+        ("muxi serve --work", ["--workers"]),
+        ("muxi keys new ", ["client", "admin"]),
+    ],
+)
+def test_completion(typed: str, offered: list[str]) -> None:
+    words = {"_MUXI_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = CliRunner().invoke(app, [], prog_name="muxi", env=words)
+    assert done.stdout.split() == offered
+
+
+def test_a_shell_takes_what_is_shown_for_completion() -> None:
+    done = subprocess.run(
+        ["bash", "--norc", "-c", 'eval "$(muxi --show-completion)"; complete -p muxi; type -t _muxi_completion'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert (done.stdout.splitlines()[1:], done.stderr) == (["function"], "")
+    assert done.stdout.splitlines()[0].endswith("-F _muxi_completion muxi")
+
+
 # Where the formation is
 
 
@@ -179,6 +277,10 @@ def test_a_server_is_named_by_options_or_by_the_environment(muxi: Commands, monk
         assert "MUXI_CLIENT_KEY" in run("chat", "--as", "a", "Hello", code=6).stderr
         monkeypatch.setenv("MUXI_CLIENT_KEY", CLIENT_KEY)
         assert run("chat", "--as", "internal=a", "Hello").stdout
+        # A client key opens a conversation, and does not tell who else somebody is.
+        talk = muxi("chat", "--as", "internal=a", input="/who\nHello", config=False)
+        assert re.search(r"usr_\w+: the admin key tells", talk.stdout)
+        assert talk.stderr == ""
         run("chat", "--as", "internal=a", "Hello", "--user-token", token)
         run("chat", "--as", "internal=b", "Hello", "--user-token", token, code=8)
         assert "admin key" in run("users", "list", code=8).stderr

@@ -323,13 +323,32 @@ async def test_request_ids(database_config: FormationConfig) -> None:
         assert failed.headers["x-request-id"] == failed.json()["request"]["id"]
 
 
+async def test_a_body_is_json_whatever_it_is_called(database_config: FormationConfig) -> None:
+    """As ``curl -d`` sends it: alike for the call that is answered before the framework and for all others."""
+    calls = {"/v1/users/resolve": b'{"identifier": "a", "create_user": true}', "/v1/chat": b'{"message": "Hello"}'}
+    kinds = ({}, {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain; charset=x"})
+    async with serve(with_keys(database_config)) as (_, http):
+        for kind in kinds:
+            headers = {**user("a"), **kind}
+            for path, body in calls.items():
+                assert data(await http.post(path, content=body, headers=headers))
+                told = {
+                    problem(await http.post(path, content=broken, headers=headers), 400, "INVALID_REQUEST")["message"]
+                    for broken in (b"message=Hello", b"{", b'{"identifier": "\xff"}')
+                }
+                (message,) = told
+                assert "as application/json" in message
+
+
 async def test_cross_origin_requests(database_config: FormationConfig) -> None:
     page, other = "https://app.example.com", "https://evil.example.com"
     asking = {"Access-Control-Request-Method": "POST"}
     async with serve(with_keys(database_config, cors_origins=(page,))) as (_, http):
         asked = await http.options("/v1/chat", headers={"Origin": page, **asking})
         assert (asked.status_code, asked.headers["access-control-allow-origin"]) == (204, page)
-        assert "authorization" in asked.headers["access-control-allow-headers"]
+        allowed = asked.headers["access-control-allow-headers"].split(", ")
+        assert {"authorization", "content-type", "last-event-id", "x-muxi-idempotency-key"} <= set(allowed)
+        assert not {"x-muxi-client-key", "x-muxi-admin-key"} & set(allowed)  # browsers get none
         answered = await http.get("/v1/users", headers={"Origin": page, **ADMIN})
         assert answered.headers["access-control-allow-origin"] == page
         for response in (

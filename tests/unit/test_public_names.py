@@ -48,6 +48,7 @@ PUBLIC = [
     "ForbiddenError",
     "FormationClient",
     "FormationConfig",
+    "FormationNotFoundError",
     "HistoryEvent",
     "HistoryPage",
     "IdentifierConflictError",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from sqlalchemy import Connection
 
 from muxi_identity.cli.output import ConfigOption, JsonOption, console, ending_well, load, print_json
+from muxi_identity.cli.wording import marked
 from muxi_identity.config import FormationConfig
 from muxi_identity.context.inspection import inspect_formation
 from muxi_identity.errors import ConfigurationError
@@ -76,9 +76,9 @@ def backup(
     if json:
         print_json({"file": str(file), "key": str(key_file(file)) if copied else None})
         return
-    console.print(f"{escape(str(file))} is written.", soft_wrap=True)
+    console.print(f"{marked(str(file))} is written.", soft_wrap=True)
     console.print(
-        f"Its key is {escape(str(key_file(file)))}." if copied else "Back up its key too: without it nobody is found.",
+        f"Its key is {marked(str(key_file(file)))}." if copied else "Back up its key too: without it nobody is found.",
         soft_wrap=True,
     )
 
@@ -113,11 +113,11 @@ def check_database(config: ConfigOption = None, json: JsonOption = False) -> Non
 def _print(finding: Finding) -> None:
     where = "whole database" if finding.formation_id is None else f"formation {finding.formation_id}"
     colour = "red" if finding.level == BROKEN else "yellow"
-    console.print(f"[{colour}]{finding.rule}[/{colour}]  {escape(where)}, {finding.rows}")
+    console.print(f"[{colour}]{finding.rule}[/{colour}]  {marked(where)}, {finding.rows}")
     parts = [("", finding.about), ("", finding.meaning), ("To mend it: ", finding.mend)]
     for label, said in parts:
         if said:
-            console.print(f"  {label}{escape(said)}", soft_wrap=True)
+            console.print(f"  {label}{marked(said)}", soft_wrap=True)
 
 
 async def _upgrade(config: FormationConfig) -> str | None:

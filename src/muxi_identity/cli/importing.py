@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as jsonlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from muxi_identity.cli.people import DryRunOption
 from muxi_identity.cli.progress import shown
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
+from muxi_identity.cli.wording import in_commands, json_text, visible
 from muxi_identity.client.synchronous import FormationClient
 from muxi_identity.errors import MuxiError
 from muxi_identity.importing.csv_cells import header, lines_of
@@ -112,7 +112,7 @@ def import_people(
     else:
         show({name: value for name, value in result.items() if name not in _ELSEWHERE}, as_json=False)
         for note in result["refusals"][:20]:
-            typer.echo(f"{result['numbered_by']} {note['line']}: {note['message']}", err=True)
+            typer.echo(f"{result['numbered_by']} {note['line']}: {visible(in_commands(note['message']))}", err=True)
     if result["refused"]:
         raise typer.Exit(SOME_REFUSED)
 
@@ -170,4 +170,4 @@ def _is_sized(people: str) -> bool:
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
-    return jsonlib.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return json_text(value).encode() + b"\n"

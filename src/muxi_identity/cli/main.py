@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from muxi_identity import demo
-from muxi_identity.cli import database, importing, talking
+from muxi_identity.cli import access, database, importing, serving, talking
 
 app = typer.Typer(
     name="muxi",
@@ -18,7 +18,10 @@ app = typer.Typer(
 )
 app.add_typer(importing.app, name="users")
 app.add_typer(database.app, name="db")
+app.add_typer(access.keys, name="keys")
 app.command("chat")(talking.chat)
+app.command("serve")(serving.serve)
+app.command("token")(access.token)
 
 
 @app.command("demo")
@@ -40,29 +43,6 @@ def options(
     ] = False,
 ) -> None:
     """One person, many identifiers, one memory."""
-
-
-_EXTRA = "muxi {} needs the extra: pip install 'muxi-identity[server]'"
-
-try:
-    from muxi_identity.cli import access, serving
-except ImportError as error:
-    if (error.name or "").partition(".")[0] == "muxi_identity":
-        raise
-
-    def _missing(name: str) -> None:
-        @app.command(name, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-        def refuse() -> None:
-            """Not installed: pip install 'muxi-identity[server]'."""
-            typer.echo(_EXTRA.format(name), err=True)
-            raise typer.Exit(6)
-
-    for _name in ("serve", "keys", "token"):
-        _missing(_name)
-else:
-    app.command("serve")(serving.serve)
-    app.add_typer(access.keys, name="keys")
-    app.command("token")(access.token)
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from muxi_identity.cli.wording import in_commands, json_text, marked, visible
 from muxi_identity.client.operations import Given
 from muxi_identity.config import FormationConfig
 from muxi_identity.errors import (
@@ -49,9 +49,9 @@ _EXITS: tuple[tuple[type[MuxiError], int], ...] = (
     (AccessError, 8),
 )
 
-# Where nobody looks on, nothing is cut to the width of a screen.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
-problems = Console(stderr=True, highlight=False)
+# Where nobody looks on, nothing is cut to the width of a screen. What people say between colons is no picture.
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 400)
+problems = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigOption = Annotated[
     Path | None,
@@ -98,9 +98,14 @@ def ending_well() -> Iterator[None]:
     try:
         yield
     except MuxiError as error:
-        problems.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True)
+        show_error(error)
         code = next((code for kind, code in _EXITS if isinstance(error, kind)), 1)
         raise typer.Exit(code) from None
+
+
+def show_error(error: MuxiError) -> None:
+    """Print what an error says, on standard error."""
+    problems.print(f"[red]error:[/red] {marked(in_commands(error.message))}", soft_wrap=True)
 
 
 def parse_argument(text: str) -> Given:
@@ -130,7 +135,7 @@ def show(result: Any, *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in result.items():
-        table.add_row(f"[dim]{name}[/dim]", escape(_text(value)))
+        table.add_row(f"[dim]{marked(name)}[/dim]", marked(_text(value)))
     console.print(table)
 
 
@@ -143,18 +148,19 @@ def show_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, noth
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_text(row[column])) for column in columns))
+        table.add_row(*(marked(_text(row[column])) for column in columns))
     console.print(table)
 
 
-def json_text(result: Any) -> str:
-    """Return the JSON that is printed."""
-    return json.dumps(result, ensure_ascii=False, indent=2)
+def show_cursor(cursor: str | None) -> None:
+    """Say how to see the next page, where there is one."""
+    if cursor is not None:
+        typer.echo(f"There are more: --cursor {visible(cursor)}", err=True)
 
 
 def print_json(result: Any) -> None:
     """Print JSON, and nothing around it."""
-    typer.echo(json_text(result))
+    typer.echo(json_text(result, indent=2))
 
 
 def _text(value: Any) -> str:

@@ -11,14 +11,15 @@ from muxi_identity.cli.files import NewFile
 from muxi_identity.cli.output import (
     IdentifierArgument,
     JsonOption,
-    json_text,
     parse_argument,
     print_json,
     show,
+    show_cursor,
     show_rows,
 )
 from muxi_identity.cli.reach import ACTOR, on_formation
 from muxi_identity.cli.users import ReasonOption, app
+from muxi_identity.cli.wording import json_text, visible
 from muxi_identity.client.synchronous import FormationClient
 
 __all__ = ["app"]
@@ -88,7 +89,7 @@ def explain(
     if json:
         print_json(found)
     else:
-        typer.echo(found["text"])
+        typer.echo(visible(found["text"], lines=True))
 
 
 @app.command("history")
@@ -108,8 +109,7 @@ def history(
     show_rows(
         page["events"], ("at", "event", "other_user_id", "actor", "source", "reason"), nothing="Nothing happened."
     )
-    if page["next_cursor"] is not None:
-        typer.echo(f"There are more: --cursor {page['next_cursor']}", err=True)
+    show_cursor(page["next_cursor"])
 
 
 @app.command("export")
@@ -127,7 +127,7 @@ def export(
         print_json(archive)
         return
     with NewFile(output) as file:
-        file.write(json_text(archive).encode() + b"\n")
+        file.write(json_text(archive, indent=2).encode() + b"\n")
 
 
 @app.command("erase")
@@ -147,7 +147,7 @@ def erase(
     who = parse_argument(user)
     if not dry_run and not yes:
         counted = formation.delete_user(who, dry_run=True)
-        typer.confirm(f"Erase {counted['muxi_user_id']} with {counted['rows_deleted']} rows?", abort=True, err=True)
-        who = counted["muxi_user_id"]  # what was asked about, whoever the identifier means by now
+        who = counted["muxi_user_id"]  # what is asked about, whoever the identifier means by then
+        typer.confirm(f"Erase {visible(who)} with {counted['rows_deleted']} rows?", abort=True, err=True)
     result = formation.delete_user(who, include_merged=include_merged, dry_run=dry_run, source=ACTOR, reason=reason)
     show(result, as_json=json)

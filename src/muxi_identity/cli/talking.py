@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from muxi_identity.cli.output import (
     JsonOption,
     console,
     parse_argument,
     print_json,
-    problems,
+    show_error,
 )
 from muxi_identity.cli.reach import on_formation
+from muxi_identity.cli.wording import marked, visible
 from muxi_identity.client.operations import Given
 from muxi_identity.client.synchronous import FormationClient
-from muxi_identity.errors import MuxiError
+from muxi_identity.errors import ForbiddenError, MuxiError
 
 _HELP = """/as IDENTIFIER   go on as somebody else (VALUE, TYPE=VALUE, usr_... or JSON)
 /who             tell who that is, and what they are known by
@@ -41,7 +41,7 @@ def chat(
         if json:
             print_json(reply)
         else:
-            typer.echo(str(reply))
+            typer.echo(visible(str(reply), lines=True))
         return
     _Conversation(formation, as_, session).run()
 
@@ -57,7 +57,7 @@ class _Conversation:
         console.print("[dim]/help lists the commands.[/dim]")
         while True:
             try:
-                line = console.input(f"[bold]{escape(self._name)}>[/bold] ").strip()
+                line = console.input(f"[bold]{marked(self._name)}>[/bold] ", emoji=False).strip()
             except (EOFError, KeyboardInterrupt):
                 console.print()
                 return
@@ -68,22 +68,28 @@ class _Conversation:
             try:
                 self._take(line)
             except MuxiError as error:  # the conversation goes on
-                problems.print(f"[red]error:[/red] {escape(error.message)}", soft_wrap=True)
+                show_error(error)
 
     def _take(self, line: str) -> None:
         command, _, rest = line.partition(" ")
         if command == "/as" and rest.strip():
             self._who, self._name, self._session = parse_argument(rest.strip()), rest.strip(), None
         elif command == "/who":
-            record = self._formation.get_user(self._who)
-            known = self._formation.get_user_identifiers(record["muxi_user_id"])
-            console.print(f"{record['muxi_user_id']}: {escape(', '.join(known)) or 'no identifier'}", soft_wrap=True)
+            console.print(marked(self._told()), soft_wrap=True)
         elif command == "/new":
             self._session = rest.strip() or None
         elif command == "/help":
             console.print(_HELP, markup=False)
         elif command.startswith("/"):
-            console.print(f"[dim]There is no {escape(command)}; /help lists the commands.[/dim]")
+            console.print(f"[dim]There is no {marked(command)}; /help lists the commands.[/dim]")
         else:
             reply = self._formation.chat(line, self._who, session_id=self._session)
-            console.print(escape(str(reply)), soft_wrap=True)
+            console.print(marked(str(reply), lines=True), soft_wrap=True)
+
+    def _told(self) -> str:
+        who = self._formation.resolve_user(self._who)["muxi_user_id"]
+        try:
+            known = ", ".join(self._formation.get_user_identifiers(who)) or "no identifier"
+        except ForbiddenError:  # a conversation takes the client key, or a token, and neither may know
+            known = "the admin key tells what they are known by"
+        return f"{who}: {known}"

@@ -12,6 +12,7 @@ from muxi_identity.cli.output import (
     parse_argument,
     print_json,
     show,
+    show_cursor,
     show_rows,
 )
 from muxi_identity.cli.reach import ACTOR, on_formation
@@ -48,8 +49,7 @@ def list_users(
         return
     columns = ("muxi_user_id", "established", "identifier_count", "merged_users", "created_at")
     show_rows(page["users"], columns, nothing="There is nobody.")
-    if page["next_cursor"] is not None:
-        typer.echo(f"There are more: --cursor {page['next_cursor']}", err=True)
+    show_cursor(page["next_cursor"])
 
 
 @app.command("show")

@@ -295,8 +295,8 @@ class Call:
 
     @property
     def has_type(self) -> bool:
-        """Whether a header names the type of whom the call is about."""
-        return USER_TYPE in self._headers
+        """Whether a header names the type of whom the call is about, or a scope that needs one."""
+        return USER_TYPE in self._headers or USER_SCOPE in self._headers
 
     def typed(self, given: Given | None) -> Given:
         """Return ``given`` with the type and scope that the headers name, where it is bare.

@@ -20,7 +20,6 @@ HEAD_SECONDS = 20
 BODY_SECONDS = 60
 """How long a body may make no progress while it is waited for."""
 MAX_HEAD_BYTES = 65_536
-MAX_CONNECTIONS = 1_000
 _SHORT_SECONDS = 1  # for a head, on a connection that is one too many
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
+# What a page with a user token sends. No key is among them: what a page holds, everybody who opens it has.
 _ALLOWED_HEADERS = (
-    "authorization, content-type, x-muxi-client-key, x-muxi-user-id, x-muxi-user-id-type, x-muxi-user-id-scope, "
+    "authorization, content-type, last-event-id, x-muxi-user-id, x-muxi-user-id-type, x-muxi-user-id-scope, "
     "x-muxi-idempotency-key, x-request-id"
 )
 _MAX_AGE_SECONDS = "600"

@@ -9,13 +9,12 @@ from time import perf_counter
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from muxi_identity.errors import ServerUnavailableError
+from muxi_identity.errors import FormationNotFoundError, ServerUnavailableError
 from muxi_identity.server.call import Call, check_doubled
 from muxi_identity.server.cors import allow_origin, preflight
 from muxi_identity.server.logs import Line, access_log
 from muxi_identity.server.operations import SCOPE
 from muxi_identity.server.paths import check
-from muxi_identity.server.problems import Problem
 from muxi_identity.server.serving import JSON, problem_from, refuse
 from muxi_identity.server.sites import OF_THE_SERVER, PREFIX, Sites
 
@@ -71,8 +70,7 @@ class Gate:
             if doubled:
                 check_doubled(scope["headers"])
             if site is None:
-                unknown = Problem(404, "FORMATION_NOT_FOUND", "This server has no formation of that id.")
-                await refuse(call, unknown)(scope, receive, answer)
+                raise FormationNotFoundError("This server has no formation of that id.")
             elif origin is not None and (allowed := preflight(site.config.server.cors_origins, headers, call.method)):
                 await allowed(scope, receive, answer)
             elif (direct := self._direct.get((call.method, path))) is not None:

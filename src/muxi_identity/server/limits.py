@@ -18,6 +18,7 @@ from muxi_identity.server_config import RateLimits
 
 _SETS, _WAYS = 4_096, 4
 _ENTRY = struct.Struct("=8sd")
+NO_JSON = "The body is no JSON in UTF-8. Send an object such as the one that /docs shows, as application/json."
 _HAIR = 1e-6  # seconds: what adding up of fractions may be wrong by
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from muxi_identity.errors import MuxiError
-from muxi_identity.refusals import MAX_SCOPE_CHARACTERS, MAX_SECRET_BYTES
+from muxi_identity.errors import InternalError, MuxiError
 from muxi_identity.server.call import Access
-from muxi_identity.server.idempotency import MAX_KEY
+from muxi_identity.server.event_shapes import REFUSED, STREAMS, Stream
+from muxi_identity.server.examples import NOT_JSON, REQUEST_ID, TIMESTAMP, example_of
+from muxi_identity.server.headers import parameters_of
+from muxi_identity.server.links import LINKS
 from muxi_identity.server.operations import Operation, Routes
 from muxi_identity.server.problems import status_of
 
@@ -87,15 +89,6 @@ _ENVELOPES: dict[str, Any] = {
         "required": ["object", "timestamp", "type", "request", "success", "error", "data", "code", "message"],
     },
 }
-_USER_HEADERS = [
-    (
-        "X-Muxi-User-ID",
-        MAX_SECRET_BYTES,
-        "Whom the call is about: any identifier of the user, or the public id. A token says it itself.",
-    ),
-    ("X-Muxi-User-ID-Type", 64, "The identifier's type, such as `slack`."),
-    ("X-Muxi-User-ID-Scope", MAX_SCOPE_CHARACTERS, "The identifier's scope, such as the Slack workspace."),
-]
 
 
 def responses_of(operation: Operation) -> dict[int | str, dict[str, Any]]:
@@ -107,20 +100,21 @@ def responses_of(operation: Operation) -> dict[int | str, dict[str, Any]]:
     for status, errors in sorted(by_status.items()):
         found[status] = _bad(operation, status, errors)
     if 422 in by_status:  # what takes parameters takes wrong ones, and a body that is no JSON
-        content = {**_error_content(operation, {}), "text/plain": {}}
+        content = {**_error_content(operation, {NOT_JSON: _example_ref(NOT_JSON)}), "text/plain": {}}
         found[400] = {"description": "The body is no JSON; in plain text: the request is no HTTP.", "content": content}
     found[500] = {
         "description": "`INTERNAL`: a mistake of the server's; `details.request_id` is what its log has.",
-        "content": _error_content(operation, {}),
+        "content": _error_content(operation, {InternalError.code: _example_ref(InternalError.code)}),
     }
     return found
 
 
 def _good(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if operation.data is not None:
-        name = operation.data.__name__
-        data = {"$ref": _REF.format(name=name)}
+    data = {} if operation.data is None else {"$ref": _REF.format(name=operation.data.__name__)}
+    if operation.media is not None:
+        content[operation.media] = {"schema": data, "example": operation.example} if data else {}
+    elif data:
         content["application/json"] = {
             "schema": {
                 "allOf": [
@@ -132,22 +126,22 @@ def _good(operation: Operation) -> dict[str, Any]:
         if operation.example is not None:
             content["application/json"]["example"] = {
                 "object": "response",
-                "timestamp": 1_767_225_600_000,
+                "timestamp": TIMESTAMP,
                 "type": operation.name,
-                "request": {"id": "req_5f0c1d2e3a4b5c6d7e8f", "idempotency_key": None},
+                "request": {"id": REQUEST_ID, "idempotency_key": None},
                 "success": True,
                 "error": None,
                 "data": operation.example,
             }
-    if operation.media is not None:
-        content[operation.media] = {}
     if operation.streams:
-        content["text/event-stream"] = {}
-    return {"description": operation.summary, "content": content}
+        content["text/event-stream"] = _stream(STREAMS[operation.name])
+    good = {"description": operation.summary, "content": content}
+    links = dict(described for link in LINKS.get(operation.name, ()) for described in link.described())
+    return {**good, "links": links} if links else good
 
 
 def _bad(operation: Operation, status: int, errors: Sequence[type[MuxiError]]) -> dict[str, Any]:
-    examples = {error.code: {"$ref": f"#/components/examples/{error.code}"} for error in errors}
+    examples = {error.code: _example_ref(error.code) for error in errors}
     told = {
         "description": " ".join(f"`{error.code}`: {_first_line(error)}" for error in errors),
         "content": _error_content(operation, examples),
@@ -164,42 +158,41 @@ def _error_content(operation: Operation, examples: dict[str, Any]) -> dict[str, 
     content: dict[str, Any] = {"schema": {"$ref": _REF.format(name="Error")}}
     if examples:
         content["examples"] = examples
-    return {"application/json": content, "text/event-stream": {}}
+    return {"application/json": content, "text/event-stream": _stream(REFUSED)}
+
+
+def _example_ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/examples/{name}"}
 
 
 def _first_line(error: type[MuxiError]) -> str:
     return (error.__doc__ or "").partition("\n")[0]
 
 
-def _example(error: type[MuxiError]) -> dict[str, Any]:
-    message = _first_line(error)
-    return {
-        "object": "error",
-        "timestamp": 1_767_225_600_000,
-        "type": "error",
-        "request": {"id": "req_5f0c1d2e3a4b5c6d7e8f", "idempotency_key": None},
-        "success": False,
-        "error": {"code": error.code, "message": message, "details": {}},
-        "data": {},
-        "code": error.code,
-        "message": message,
-    }
+def _stream(stream: Stream) -> dict[str, Any]:
+    """Return the content of an event stream. Its schema is that of one event, as tools for OpenAPI 3.1 read it."""
+    events = [
+        {
+            "type": "object",
+            "properties": {
+                "event": {"const": name},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": _REF.format(name=shape.__name__)},
+                },
+            },
+            "required": ["event", "data"],
+        }
+        for name, shape in stream.events.items()
+    ]
+    return {"schema": {"oneOf": events}, "example": stream.example.decode()}
 
 
 def extra_of(operation: Operation) -> dict[str, Any]:
     """Return what the framework does not know of an operation: security, headers, the example of a request."""
     extra: dict[str, Any] = {"security": _ALLOWED[operation.access]}
-    parameters = []
-    if operation.user:
-        parameters += [_header(*each) for each in _USER_HEADERS]
-    if operation.repetition is not None:
-        parameters.append(
-            _header(
-                "X-Muxi-Idempotency-Key",
-                MAX_KEY,
-                "Sent again with the same key within a day, the request is answered from what it did the first time.",
-            )
-        )
+    parameters = parameters_of(operation)
     if parameters:
         extra["parameters"] = parameters
     if operation.takes_rows:
@@ -213,11 +206,6 @@ def extra_of(operation: Operation) -> dict[str, Any]:
     return extra
 
 
-def _header(name: str, most: int, about: str) -> dict[str, Any]:
-    schema = {"type": "string", "maxLength": most}
-    return {"name": name, "in": "header", "required": False, "description": about, "schema": schema}
-
-
 def complete(document: dict[str, Any], groups: Iterable[Routes]) -> dict[str, Any]:
     """Add to the framework's document the schemas of the models, the security schemes and both forms of address."""
     groups = list(groups)
@@ -227,15 +215,18 @@ def complete(document: dict[str, Any], groups: Iterable[Routes]) -> dict[str, An
         for operation in group.operations
         if operation.data is not None
     }
-    _, schemas = msgspec.json.schema_components(kinds.values(), ref_template=_REF)
+    told = {shape for stream in STREAMS.values() for shape in stream.events.values()}
+    _, schemas = msgspec.json.schema_components([*kinds.values(), *told], ref_template=_REF)
     components = document.setdefault("components", {})
     for name in ("HTTPValidationError", "ValidationError"):
         components.get("schemas", {}).pop(name, None)
     components.setdefault("schemas", {}).update({**schemas, **_ENVELOPES})
     components["securitySchemes"] = _SECURITY
     errors = {error.code: error for group in groups for operation in group.operations for error in operation.errors}
+    errors[InternalError.code] = InternalError
     components["examples"] = {
-        code: {"summary": _first_line(error), "value": _example(error)} for code, error in sorted(errors.items())
+        **{code: {"summary": _first_line(error), "value": example_of(error)} for code, error in sorted(errors.items())},
+        NOT_JSON: {"summary": "The body is no JSON.", "value": example_of(NOT_JSON)},
     }
     document["tags"] = [{"name": group.tag, "description": group.about} for group in groups]
     named = {"formation_id": {"default": "default", "description": "The formation's id."}}

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, Request
 
 from muxi_identity.errors import (
+    ConfigurationError,
     ForbiddenError,
+    FormationNotFoundError,
     InvalidRequestError,
     MuxiError,
     OutcomeUnknownError,
@@ -47,8 +49,10 @@ class Operation:
 
     ``data`` is the type of what it answers, None where it answers no envelope; ``example`` an answer of it, ``body``
     a request, ``media`` the type of what is no envelope. ``takes_rows``: the endpoint
-    reads its body as it comes. ``user``: it is about one user, whom header or token may name. ``streams``: it answers
-    by an event stream, always or where the request asks for one.
+    reads its body as it comes. ``user``: it is about one user, whom header or token may name. ``typed``: headers may
+    name the type and the scope of an identifier that stands bare in its path or body. ``noted``: headers may say by
+    what way it came and why, for the history. ``streams``: it answers by an event stream, always or where the request
+    asks for one.
     """
 
     method: str
@@ -61,6 +65,8 @@ class Operation:
     raises: tuple[type[MuxiError], ...]
     repetition: Repetition
     user: bool
+    typed: bool
+    noted: bool
     streams: Streams
     example: Any
     body: Any
@@ -90,9 +96,9 @@ class Operation:
     @property
     def errors(self) -> tuple[type[MuxiError], ...]:
         """Every error that it can answer."""
-        common: list[type[MuxiError]] = []
+        common: list[type[MuxiError]] = [FormationNotFoundError]
         if self.access is not Access.PUBLIC:
-            common += [UnauthorizedError, ForbiddenError, InvalidRequestError, RateLimitedError]
+            common += [UnauthorizedError, ForbiddenError, InvalidRequestError, RateLimitedError, ConfigurationError]
             common += [StorageUnavailableError, ServerUnavailableError, TooLargeError]
         if self.repetition is not None:
             common.append(RequestInProgressError)
@@ -120,6 +126,8 @@ class Routes:
         raises: tuple[type[MuxiError], ...] = (),
         repetition: Repetition = None,
         user: bool = False,
+        typed: bool = False,
+        noted: bool = False,
         streams: Streams = None,
         example: Any = None,
         body: Any = None,
@@ -143,6 +151,8 @@ class Routes:
                     raises=raises,
                     repetition=repeated,
                     user=user,
+                    typed=typed,
+                    noted=noted,
                     streams=streams,
                     example=example,
                     body=body,

@@ -16,9 +16,9 @@ import uvicorn
 
 from muxi_identity.errors import ConfigurationError
 from muxi_identity.server.app import Served
-from muxi_identity.server.connections import MAX_CONNECTIONS, Connection
+from muxi_identity.server.connections import Connection
+from muxi_identity.server_config import GRACE_SECONDS, MAX_CONNECTIONS
 
-GRACE_SECONDS = 30
 _LINGER_SECONDS = 0.2
 _TICKS = 10  # a second
 _OTHER_FILES = 256  # databases' connections, pipes and what is open for a moment

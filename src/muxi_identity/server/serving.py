@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
 from muxi_identity.errors import (
     InvalidRequestError,
@@ -25,7 +25,7 @@ from muxi_identity.errors import (
 from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Access, Call
 from muxi_identity.server.envelope import failure, success
 from muxi_identity.server.idempotency import Claim, Stored
-from muxi_identity.server.limits import read_body
+from muxi_identity.server.limits import NO_JSON, read_body
 from muxi_identity.server.openapi import extra_of, responses_of
 from muxi_identity.server.operations import SCOPE, Endpoint, Operation
 from muxi_identity.server.problems import Problem, internal, problem_of
@@ -134,9 +134,10 @@ def _invalid(error: RequestValidationError) -> Problem:
     faults = [
         {"at": ".".join(str(part) for part in fault["loc"]), "message": fault["msg"]} for fault in error.errors()
     ][:_MOST_FAULTS]
+    if any(fault["type"] == "json_invalid" for fault in error.errors()):
+        return Problem(400, InvalidRequestError.code, NO_JSON, {"errors": faults})
     message = "; ".join(f"{fault['at']}: {fault['message']}" for fault in faults)
-    broken = any(fault["type"] == "json_invalid" for fault in error.errors())
-    return Problem(400 if broken else 422, InvalidRequestError.code, message, {"errors": faults})
+    return Problem(422, InvalidRequestError.code, message, {"errors": faults})
 
 
 def _plain(error: HTTPException, call: Call) -> Problem:
@@ -148,6 +149,8 @@ def _plain(error: HTTPException, call: Call) -> Problem:
             405, "METHOD_NOT_ALLOWED", f"This address takes {headers.get('Allow', headers.get('allow', ''))}.",
             headers=headers,
         )  # fmt: skip
+    if error.status_code == 400:  # the framework raises it for a body alone
+        return Problem(400, InvalidRequestError.code, NO_JSON)
     return Problem(error.status_code, InvalidRequestError.code, str(error.detail), headers=headers)
 
 
@@ -181,7 +184,7 @@ def _handler(
             if operation.takes_rows:
                 return await inner(request)
             declared = request.headers.get("content-length")
-            if operation.user:
+            if operation.user or operation.typed:
                 call.check_names()
             body = await read_body(
                 request.receive,
@@ -190,7 +193,7 @@ def _handler(
             )
             if operation.streams == "asked" and asks_for_events(body):
                 call.ask_for_events()  # whatever it comes to: a refusal and a repetition are told like a first answer
-            again = Request(request.scope, _once(body, request.receive))
+            again = Request(_as_json(request.scope), _once(body, request.receive))
             if operation.repetition is None or call.idempotency_key is None:
                 return await inner(again)
             return await _do_once(operation, call, body, inner, again)
@@ -200,6 +203,16 @@ def _handler(
             return refuse(call, problem_from(error, call))
 
     return handle
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Return a request's scope with JSON for the type of its body, which there is no other of, whatever it says.
+
+    Else what clients that name none send, such as `curl -d`, would be called no dictionary. No page gains by it: it
+    cannot send a key or a token without asking first.
+    """
+    others = [pair for pair in scope["headers"] if pair[0] != b"content-type"]
+    return {**scope, "headers": [*others, (b"content-type", JSON.encode())]}
 
 
 def _once(body: bytes, receive: Receive) -> Receive:

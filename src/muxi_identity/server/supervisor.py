@@ -25,7 +25,6 @@ from muxi_identity.server.worker import STARTED, leave, work
 
 logger = logging.getLogger("muxi_identity.server")
 
-MAX_WORKERS = 64
 _LOOK_SECONDS = 0.5
 _SILENT_LOOKS = 120
 """After how many looks, a minute's worth, a worker that says nothing is killed. Looks are counted, not seconds: when

@@ -32,7 +32,7 @@ FIND_MEMBERS = _MEMBERS.format(first="$1", public_id="m.public_id = ANY ($2::tex
 
 # What a new identifier brings, in linking order. One array a column, so that one prepared statement serves any number.
 _INPUT = """
-  SELECT nextval('muxi_keys') AS pk, nextval('muxi_keys') AS history_pk, t.*
+  SELECT nextval('muxi_keys') AS pk, t.*
     FROM unnest($2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[],
                 $9::bigint[], $10::bigint[])
          WITH ORDINALITY
@@ -47,10 +47,12 @@ _INSERT_IDENTIFIERS = """
     FROM input i CROSS JOIN person p
    ORDER BY i.bucket"""
 
+# Its keys are drawn here, after that of the person's own event: what has one time is told in the order of the keys.
 _INSERT_LINK_HISTORY = """
   INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor, source, reason)
-  SELECT $1, i.history_pk, $14, 'identifier:link', p.public_id, i.pk, $11, $12, $13
-    FROM input i CROSS JOIN person p"""
+  SELECT $1, nextval('muxi_keys'), $14, 'identifier:link', p.public_id, i.pk, $11, $12, $13
+    FROM input i CROSS JOIN person p
+   ORDER BY i.position"""
 
 # A new person, if all of its buckets are free. Foreign keys are checked when the statement ends, so the order of the
 # parts does not matter; a lost race breaks (bucket, slot) and takes the whole statement back, the user with it.

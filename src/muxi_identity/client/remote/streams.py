@@ -182,10 +182,8 @@ class RemoteTurn:
                 content = _as_refusal(content)
             retry_after = response.headers.get("Retry-After")
             return self._over(self._transport.refused(self._ask, response.status, retry_after, content))
-        except TimeoutError:
-            error = self._transport.unavailable(f"did not answer within {place.timeout:g} seconds")
         except (aiohttp.ClientError, OSError, EOFError) as failure:
-            error = self._transport.unavailable(describe(failure))
+            error = self._transport.unavailable(describe(failure, place.timeout))
         return self._over(Outcome(error=error, again=True))
 
     def _over(self, outcome: Outcome) -> Outcome:

@@ -7,7 +7,6 @@ import functools
 import json
 import random
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -83,10 +82,14 @@ class Transport:
             # A server's cookie is none of ours, and a redirection would take the keys elsewhere.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None),
+            timeout=self._limits(),
             headers={"User-Agent": f"muxi-identity/{version('muxi-identity')}", "Accept-Encoding": "identity"},
             skip_auto_headers=("Accept",),
         )
+
+    def _limits(self, **more: float) -> aiohttp.ClientTimeout:
+        """Return the limits of one request: getting a connection is never what a patient call is patient for."""
+        return aiohttp.ClientTimeout(total=None, connect=self.place.timeout, **more)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -139,10 +142,8 @@ class Transport:
                 async with self._open(ask, headers, body) as response:
                     content = await read(response)
                     return self._judge(ask, response, content, kind)
-        except TimeoutError:
-            error = self.unavailable(f"did not answer within {self.place.timeout + ask.patience:g} seconds")
-        except (aiohttp.ClientError, OSError, ssl.SSLError, EOFError) as failure:
-            error = self.unavailable(describe(failure))
+        except (aiohttp.ClientError, OSError, EOFError) as failure:
+            error = self.unavailable(describe(failure, self.place.timeout + ask.patience))
         return Outcome(error=error, again=True)
 
     def _open(self, ask: Ask, headers: Sealed[dict[str, str]], body: Sealed[bytes | None]) -> Any:
@@ -162,7 +163,7 @@ class Transport:
             headers={**headers.content, "Accept": EVENTS},
             data=body.content,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.place.timeout, sock_read=silence),
+            timeout=self._limits(sock_read=silence),
         )
 
     async def upload(self, ask: Ask, body: AsyncIterator[bytes], columns: Sequence[str], kind: type[T]) -> T:
@@ -184,10 +185,9 @@ class Transport:
                 headers={**headers.content, "Content-Type": "application/octet-stream"},
                 data=_noting(body, failed),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.place.timeout),
             ) as response:
                 outcome = self._judge(ask, response, await read(response), kind)
-        except (aiohttp.ClientError, OSError, ssl.SSLError, EOFError) as failure:
+        except (aiohttp.ClientError, OSError, EOFError) as failure:
             raise (failed or [self.unavailable(describe(failure))])[0] from None
         if outcome.error is not None:
             raise outcome.error
@@ -314,8 +314,13 @@ async def read(response: aiohttp.ClientResponse) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def describe(failure: BaseException) -> str:
-    """Return what happened, in words of ours: those of libraries may hold headers, and with them keys."""
+def describe(failure: BaseException, seconds: float | None = None) -> str:
+    """Return what happened, in words of ours: those of libraries may hold headers, and with them keys.
+
+    ``seconds``: for how long an answer was waited for, where there was a limit to it.
+    """
+    if isinstance(failure, aiohttp.ConnectionTimeoutError):
+        return "did not take a connection in time"
     if isinstance(failure, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "has no certificate that this machine trusts"
     if isinstance(failure, aiohttp.ClientConnectorDNSError):
@@ -324,8 +329,9 @@ def describe(failure: BaseException) -> str:
         return "cannot be reached"
     if isinstance(failure, _BROKEN_OFF):
         return "broke the connection off before it had answered"
-    if isinstance(failure, aiohttp.SocketTimeoutError):
-        return "fell silent"
+    if isinstance(failure, TimeoutError):
+        silent = isinstance(failure, aiohttp.SocketTimeoutError) or seconds is None
+        return "fell silent" if silent else f"did not answer within {seconds:g} seconds"
     return f"could not be talked to ({type(failure).__name__})"
 
 

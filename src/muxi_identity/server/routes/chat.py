@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from fastapi import Response
 from pydantic import WithJsonSchema
@@ -19,15 +19,16 @@ from muxi_identity.errors import (
 )
 from muxi_identity.models import ChatReply
 from muxi_identity.server.call import Access, Call
+from muxi_identity.server.event_shapes import ChatAnswer
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import (
     NAMING,
-    AnyIdentifier,
     AudienceName,
     Flag,
     MessageText,
     OpenBody,
     SessionId,
+    UserInBody,
 )
 from muxi_identity.server.serving import describe, problem_from, settle
 from muxi_identity.server.streams import EventStream, event, reply_events, token
@@ -35,28 +36,12 @@ from muxi_identity.server.streams import EventStream, event, reply_events, token
 routes = Routes("Chat", "Conversation with a person, known by any identifier.")
 
 
-class ChatMessage(TypedDict):
-    """One message of a conversation."""
-
-    role: str
-    content: str
-
-
-class ChatAnswer(TypedDict):
-    """A reply, whom it was given to and in which session."""
-
-    message: ChatMessage
-    user_id: str
-    session_id: str
-    request_id: str
-
-
 class ChatBody(OpenBody):
     """What the person says. ``timeout``: how many seconds the reply may take. ``stream`` is read before the rest."""
 
     message: MessageText
     session_id: SessionId | None = None
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
     audience: AudienceName = "private"
     timeout: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "exclusiveMinimum": 0})] = None
     stream: Flag = False

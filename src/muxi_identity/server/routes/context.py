@@ -29,7 +29,7 @@ from muxi_identity.server.routes.shapes import (
     Json,
     Limit,
     MessageGiven,
-    QueryText,
+    QueryOrNone,
     SessionId,
     ShortText,
     UserInPath,
@@ -66,7 +66,7 @@ class ContextQuery(Body):
     """What of a person's context is wanted."""
 
     session_id: SessionId | None = None
-    query: QueryText | None = None
+    query: QueryOrNone | None = None
     audience: AudienceName = "private"
     memory_limit: Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_MEMORIES})] = 20
 

@@ -16,7 +16,7 @@ from muxi_identity.errors import (
 from muxi_identity.models import CredentialRecord, CredentialRotation, CredentialService, DeletedCredential
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import NAMING, AnyIdentifier, Name, OpenBody
+from muxi_identity.server.routes.shapes import NAMING, Name, OpenBody, UserInBody
 
 routes = Routes("Credentials", "What a person lets the assistant use elsewhere. Encrypted; never answered.")
 
@@ -59,7 +59,7 @@ class CredentialBody(OpenBody):
         WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_BYTES}, {"type": "object"}]}),
     ]
     name: Name = "default"
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
 
 
 _EXAMPLE = {

@@ -22,7 +22,7 @@ from muxi_identity.models import IdentifierName, IdentifierRecord, UnlinkResult
 from muxi_identity.refusals import MAX_CHARACTERS
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import IDENTIFIER_SCHEMA, AnyIdentifier, Body, Flag, Note
+from muxi_identity.server.routes.shapes import IDENTIFIER_SCHEMA, AnyIdentifier, Body, Flag, Note, UserInBody
 
 routes = Routes("Identifiers", "What a person is known by. All of it takes the admin key.")
 
@@ -65,7 +65,7 @@ class LinkBody(Body):
             {"type": "array", "items": IDENTIFIER_SCHEMA, "minItems": 1, "maxItems": MAX_IDENTIFIERS},
         ),
     ]
-    muxi_user_id: AnyIdentifier | None = None
+    muxi_user_id: UserInBody = None
     on_conflict: Literal["raise", "absorb", "merge"] = "raise"
     verified: Flag = False
     source: Note = None
@@ -132,6 +132,7 @@ async def link_user_identifiers(call: Calling, body: LinkBody) -> Linked:
     "/users/identifiers/{identifier:tail}",
     access=Access.ADMIN,
     data=IdentifierList,
+    user=True,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
     example={
         "muxi_user_id": _ALICE,
@@ -163,6 +164,7 @@ async def get_user_identifiers(call: Calling, identifier: InPath) -> IdentifierL
 _UNLINK: dict[str, Any] = {
     "access": Access.ADMIN,
     "data": UnlinkResult,
+    "typed": True,
     "raises": (
         IdentifierNotFoundError,
         AmbiguousIdentifierError,

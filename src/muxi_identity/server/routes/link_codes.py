@@ -15,7 +15,7 @@ from muxi_identity.errors import (
 from muxi_identity.models import LinkCode, LinkRedemption
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import NAMING, AnyIdentifier, Flag, OpenBody
+from muxi_identity.server.routes.shapes import NAMING, Flag, OpenBody, UserInBody
 
 routes = Routes("Link codes", "A person joins two of their own channels: asked for in one, typed in the other.")
 
@@ -23,7 +23,7 @@ routes = Routes("Link codes", "A person joins two of their own channels: asked f
 class CodeBody(OpenBody):
     """For whom; header or token may name them as well."""
 
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
 
 
 class RedeemBody(OpenBody):
@@ -31,7 +31,7 @@ class RedeemBody(OpenBody):
 
     code: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 64, "examples": ["ABCD-EFGH"]})]
     confirm: Flag = False
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
 
 
 @routes.add(

@@ -13,7 +13,6 @@ from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import (
     NAMING,
-    AnyIdentifier,
     Body,
     Cursor,
     Flag,
@@ -25,6 +24,7 @@ from muxi_identity.server.routes.shapes import (
     Name,
     OpenBody,
     QueryText,
+    UserInBody,
     UserInPath,
     UserInQuery,
     or_me,
@@ -69,7 +69,7 @@ class MemoryBody(OpenBody):
     value: MemoryValue | None = None
     metadata: JsonObject | None = None
     shareable: Flag = False
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
 
 
 class MemoryQuery(Body):

@@ -155,6 +155,7 @@ async def unmerge_users(
     "/users/{user_id:user}/split",
     access=Access.ADMIN,
     data=SplitResult,
+    user=True,
     repetition="once",
     raises=(
         *NAMING,
@@ -234,6 +235,7 @@ async def rotate_identifier(call: Calling, body: RotateBody) -> ReplaceResult:
     "/users/{user_id:user}/history",
     access=Access.ADMIN,
     data=HistoryPage,
+    user=True,
     raises=NAMING,
     example={
         "events": [
@@ -287,6 +289,7 @@ async def explain_pair(call: Calling, body: ExplainBody) -> Explanation:
     "/users/{user_id:user}/explain",
     access=Access.ADMIN,
     data=Explanation,
+    user=True,
     raises=NAMING,
     example=_EXPLAINED,
 )

@@ -19,7 +19,7 @@ from muxi_identity.models import ResolvedUser
 from muxi_identity.server.call import Access, Call
 from muxi_identity.server.envelope import success
 from muxi_identity.server.keys import Role
-from muxi_identity.server.limits import read_body
+from muxi_identity.server.limits import NO_JSON, read_body
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.routes.shapes import AnyIdentifier, Body, Flag
@@ -42,6 +42,7 @@ class ResolveBody(Body):
     _PATH,
     access=Access.USER,
     data=ResolvedUser,
+    typed=True,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
     body={"identifier": "alice@email.com", "create_user": True},
     example={"identifier": "alice@email.com", "muxi_user_id": "usr_1f2e3d4c5b6a79880f1e", "created": True},
@@ -55,6 +56,7 @@ async def resolve_user(call: Calling, body: ResolveBody) -> ResolvedUser:
 
 
 async def _resolve(call: Call, identifier: Any, create_user: bool) -> ResolvedUser:
+    call.check_names()
     if call.role is Role.TOKEN:
         identifier = await call.user(identifier)
     elif type(identifier) is list:
@@ -92,7 +94,7 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
     except msgspec.ValidationError as error:
         return refuse(call, Problem(422, InvalidRequestError.code, f"body: {error}"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: thousands of brackets
-        return refuse(call, Problem(400, InvalidRequestError.code, "The body is no JSON in UTF-8."))
+        return refuse(call, Problem(400, InvalidRequestError.code, NO_JSON))
     except ClientDisconnect:
         return gone(call)
     except Exception as error:  # noqa: BLE001 (the outermost handler)

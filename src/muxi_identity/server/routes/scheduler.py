@@ -16,7 +16,7 @@ from muxi_identity.models import TaskRecord, TaskRunPage
 from muxi_identity.refusals import MAX_SECRET_BYTES
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
-from muxi_identity.server.routes.shapes import NAMING, AnyIdentifier, Cursor, Limit, OpenBody, Schedule, TaskText, Zone
+from muxi_identity.server.routes.shapes import NAMING, Cursor, Limit, OpenBody, Schedule, TaskText, UserInBody, Zone
 
 routes = Routes("Scheduler", "Tasks that run as a person, at a time or again and again. All of it takes the admin key.")
 
@@ -70,7 +70,7 @@ class JobBody(OpenBody):
     cron: Schedule | None = None
     at: Schedule | None = None
     message: TaskText
-    user_id: AnyIdentifier | None = None
+    user_id: UserInBody = None
     timezone: Zone = "UTC"
 
 
@@ -130,6 +130,7 @@ async def list_jobs(
     "/scheduler/jobs",
     access=Access.ADMIN,
     data=Job,
+    user=True,
     status=201,
     repetition="once",
     raises=(*NAMING, InvalidScheduleError, SecretRefusedError, IdentityChangedError),

@@ -11,10 +11,10 @@ from muxi_identity.arguments import MAX_KEY, MAX_MESSAGE, MAX_NOTE, MAX_QUERY, M
 from muxi_identity.context.memories.checks import MAX_CONTENT, MAX_TYPE, MAX_VALUE
 from muxi_identity.context.tasks.task import MAX_TASK_MESSAGE
 from muxi_identity.errors import AmbiguousIdentifierError, InvalidIdentifierError, MuxiError, UserNotFoundError
-from muxi_identity.refusals import MAX_CHARACTERS, MAX_SECRET_BYTES
+from muxi_identity.refusals import MAX_CHARACTERS, MAX_SECRET_BYTES, TYPE_PATTERN
 
 _VALUE = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS, "examples": ["alice@email.com"]}
-_TYPE = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_.-]{0,63}$", "examples": ["slack"]}
+_TYPE = {"type": "string", "pattern": TYPE_PATTERN, "examples": ["slack"]}
 
 IDENTIFIER_SCHEMA: dict[str, Any] = {
     "title": "Identifier",
@@ -49,14 +49,27 @@ AnyIdentifier: TypeAlias = Annotated[Any, WithJsonSchema(IDENTIFIER_SCHEMA)]
 """An identifier in any of its forms."""
 
 
-def _text(most: int, example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": most, "examples": [example]})
+UserInBody: TypeAlias = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "description": "Any identifier of the user, where no header names them; an empty text names nobody.",
+            "anyOf": [*IDENTIFIER_SCHEMA["anyOf"], {"const": ""}, {"type": "null"}],
+        }
+    ),
+]
+"""Whom a call is about, as a field of its body."""
+
+
+def _text(most: int, example: str, least: int = 1) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "minLength": least, "maxLength": most, "examples": [example]})
 
 
 # The engine judges all of these as well: what it says of them is the same here as in a process.
 MessageText: TypeAlias = Annotated[Any, _text(MAX_MESSAGE, "My budget is $5,000")]
 SessionId: TypeAlias = Annotated[Any, _text(MAX_SESSION_ID, "thread-1")]
 QueryText: TypeAlias = Annotated[Any, _text(MAX_QUERY, "budget")]
+QueryOrNone: TypeAlias = Annotated[Any, _text(MAX_QUERY, "budget", least=0)]
 MemoryText: TypeAlias = Annotated[Any, _text(MAX_CONTENT, "Allergic to peanuts")]
 MemoryType: TypeAlias = Annotated[Any, _text(MAX_TYPE, "note")]
 MemoryValue: TypeAlias = Annotated[Any, _text(MAX_VALUE, "$5,000")]

@@ -27,6 +27,21 @@ _BEGUN = monotonic()
 _VERSION = version("muxi-identity")
 
 
+class Health(TypedDict):
+    """That the process answers."""
+
+    status: str
+    version: str
+    uptime_seconds: int
+
+
+class Readiness(TypedDict):
+    """That requests may be sent here."""
+
+    status: str
+    database: str
+
+
 class Status(TypedDict):
     """One formation as it is served."""
 
@@ -64,7 +79,14 @@ def _uptime() -> int:
     return int(monotonic() - _BEGUN)
 
 
-@routes.add("GET", "/health", access=Access.PUBLIC, data=None, media="application/json")
+@routes.add(
+    "GET",
+    "/health",
+    access=Access.PUBLIC,
+    data=Health,
+    media="application/json",
+    example={"status": "healthy", "version": "0.1.0", "uptime_seconds": 86400},
+)
 async def health(call: Calling) -> Response:
     """Tell that the process answers. Also at `/health`; it has no envelope."""
     return _json({"status": "healthy", "version": _VERSION, "uptime_seconds": _uptime()})
@@ -74,8 +96,9 @@ async def health(call: Calling) -> Response:
     "GET",
     "/ready",
     access=Access.PUBLIC,
-    data=None,
+    data=Readiness,
     media="application/json",
+    example={"status": "ready", "database": "available"},
     raises=(StorageUnavailableError, ServerUnavailableError),
 )
 async def ready(call: Calling, request: Request) -> Response:

@@ -116,6 +116,7 @@ async def create_user(call: Calling, body: NewUser) -> UserRecord:
     "/users/{user_id:user}",
     access=Access.ADMIN,
     data=UserRecord,
+    user=True,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
     example=_ALICE,
 )
@@ -132,6 +133,8 @@ async def get_user(call: Calling, user_id: UserInPath) -> UserRecord:
     "/users/{user_id:user}",
     access=Access.ADMIN,
     data=DeleteResult,
+    noted=True,
+    user=True,
     raises=(
         UserNotFoundError,
         AmbiguousIdentifierError,
@@ -168,6 +171,7 @@ async def delete_user(
     "/users/{user_id:user}/export",
     access=Access.ADMIN,
     data=UserArchive,
+    user=True,
     raises=(UserNotFoundError, AmbiguousIdentifierError, InvalidIdentifierError),
     example=_ARCHIVE,
 )
