@@ -233,6 +233,16 @@ def test_database(muxi: Commands) -> None:
     told = muxi("db", "check", code=1).stdout
     assert "message-owner" in told
     assert "To mend it: " in told
+    (statement,) = finding["statements"]
+    assert f"{statement};" in told
+    assert ", ".join(finding["keys"]) in told
+    with sqlite3.connect(muxi.file.with_name("test.db")) as connection:
+        connection.execute(statement)
+        connection.execute("DROP TRIGGER tr_memories_changed")
+        connection.execute("UPDATE muxi_schema_version SET version_num = '0999'")
+    (missing, newer) = muxi.json("db", "check", code=1)["findings"]
+    assert (missing["rule"], missing["about"]) == ("schema-parts", "tr_memories_changed")
+    assert (newer["rule"], newer["level"]) == ("schema-newer", "notice")
 
 
 def test_keys_and_tokens(muxi: Commands) -> None:
