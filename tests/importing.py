@@ -1,7 +1,7 @@
 """What tests of imports share: rows that meet each other, people to compare, and a program that imports a file.
 
-``python -m tests.importing CONFIG FILE`` imports FILE into the formation of CONFIG (the JSON of a mapping and a key),
-and says on standard output how far it is. Whoever wants to see what is left of it kills it.
+``python -m tests.importing CONFIG FILE BATCH`` imports FILE into the formation of CONFIG (the JSON of a mapping and a
+key), BATCH rows at a time, and says on standard output how far it is. Whoever wants to see what is left of it kills it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import asyncio
 import dataclasses
 import json
 import random
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from muxi_identity import AsyncFormationClient
 from muxi_identity.config import FormationConfig, Secret
+from muxi_identity.importing import batches
 from tests.invariants import Tables
 from tests.races.processes import mapping_of
 
@@ -92,15 +96,26 @@ def people_of(tables: Tables) -> list[Any]:
     return sorted((sorted(each, key=repr) for each in people.values()), key=repr)
 
 
-def config_text(config: FormationConfig) -> str:
-    """Return what the program takes for CONFIG."""
+def kill_midway(config: FormationConfig, path: Path, batch: int, dice: random.Random) -> None:
+    """Import a file in a process of its own, and kill that in the middle: batches were done, and others are not."""
     assert config.secret_key is not None
-    return json.dumps([mapping_of(config), config.secret_key.reveal()])
+    given = json.dumps([mapping_of(config), config.secret_key.reveal()])
+    command = [sys.executable, "-m", "tests.importing", given, str(path), str(batch)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as importing:
+        assert importing.stdout is not None
+        for _ in range(dice.randint(1, 3)):
+            assert '"rows"' in importing.stdout.readline()
+        time.sleep(dice.uniform(0, 0.02))  # in a batch, between two, among those that are linked one by one
+        importing.kill()
+        said = importing.stdout.read()
+    assert importing.returncode == -signal.SIGKILL
+    assert '"report"' not in said, "the import had ended before it was killed"
 
 
-async def _import(config: str, path: str) -> None:
+async def _import(config: str, path: str, batch: str) -> None:
     mapping, key = json.loads(config)
     read = dataclasses.replace(FormationConfig.from_mapping(mapping), secret_key=Secret(key))
+    batches.BATCH = int(batch)
     async with AsyncFormationClient(read) as formation:
         report = await formation.import_users(
             path,

@@ -116,7 +116,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     fences = sum(
         path.read_text(encoding="utf-8").count("\n```") for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     )
-    # What is for nginx is held against the server in test_proxy.py.
+    # What is for nginx is held against the server in test_nginx.py.
     kinds = [block for kind in ("python", "yaml", "console", "text", "nginx") for block in blocks(kind)]
     assert fences == 2 * len([block for block in kinds if block.document != "CONTRIBUTING.md"])
 

@@ -22,7 +22,8 @@ from tests.hunts.records import AMBIGUOUS, UNKNOWN, Asked, Called, Read, Records
 from tests.hunts.truth import Truth, Write
 from tests.hunts.witness import Committed
 
-# How exactly the times of the witness and of the workers can be compared: SQLite tells whole milliseconds.
+# How exactly the times of the witness and of the workers can be compared: SQLite tells whole milliseconds. To it comes
+# by how much the wall clock, which the witness goes by, and the clock of the workers went apart meanwhile.
 CLOCK_SECONDS = 0.002
 IDENTITY_EVENTS = {
     "associate_user_identifiers": {"identifier:link", "identifier:update", "user:merge", "identifier:unlink"},
@@ -48,6 +49,8 @@ class Report:
 
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    clock: float = CLOCK_SECONDS
+    """Seconds by which times may be wrong."""
 
     @property
     def broken(self) -> set[str]:
@@ -68,10 +71,11 @@ def truth_of(records: Records, committed: Iterable[Committed]) -> Truth:
     return Truth(committed, {call.token or call.name: call.end for call in records.called})
 
 
-def check(records: Records, truth: Truth, lease: float) -> Report:
-    """Hold the records against the truth. ``lease`` in seconds."""
-    report = Report()
+def check(records: Records, truth: Truth, lease: float, drift: float = 0.0) -> Report:
+    """Hold the records against the truth. ``lease``, and by how much the clocks went apart (``drift``), in seconds."""
+    report = Report(clock=CLOCK_SECONDS + drift)
     report.counts["transactions"] = truth.transactions
+    report.counts["answered from memory"] = records.hits
     for asked in records.asked:
         _check_answer(asked, truth, lease, report)
     for called in records.called:
@@ -92,12 +96,12 @@ def _check_answer(asked: Asked, truth: Truth, lease: float, report: Report) -> N
     own = timeline.own_changes(asked.worker, asked.begin)
     slack = 0.0 if asked.answer in (UNKNOWN, AMBIGUOUS) else lease
     late = False
-    for window in timeline.windows(asked.begin - CLOCK_SECONDS, asked.end + CLOCK_SECONDS, slack):
+    for window in timeline.windows(asked.begin - report.clock, asked.end + report.clock, slack):
         if window.value != asked.answer:
             continue
-        if window.end < asked.begin - CLOCK_SECONDS:
+        if window.end < asked.begin - report.clock:
             late = True
-        if window.begin < own and window.end < asked.begin - CLOCK_SECONDS:
+        if window.begin < own and window.end < asked.begin - report.clock:
             report.complain("own past", asked)
             return
         report.counts["look-ups answered late, within the lease"] += late
@@ -147,7 +151,7 @@ def _check_write(called: Called, writes: list[Write], report: Report) -> None:
             report.complain("wrong person", ("its identifier was not its member's", write, called))
         elif not any(_names(reference, write) for reference in called.references):
             report.complain("wrong person", ("another identifier's", write, called))
-        if write.at < called.begin - CLOCK_SECONDS or (called.acknowledged and write.at > called.end + CLOCK_SECONDS):
+        if write.at < called.begin - report.clock or (called.acknowledged and write.at > called.end + report.clock):
             report.complain("lost", ("not committed within the call", write, called))
     twice = [table for table, number in Counter(write.table for write in writes).items() if number > 1]
     if twice:
@@ -162,7 +166,7 @@ def _names(reference: Reference, write: Write) -> bool:
 
 def _check_reading(read: Read, truth: Truth, kept: dict[str, float], report: Report) -> None:
     report.counts["readings"] += 1
-    begin, end = read.begin - CLOCK_SECONDS, read.end + CLOCK_SECONDS
+    begin, end = read.begin - report.clock, read.end + report.clock
     people = list(truth.answers[read.reference].windows(begin, end))
     for token in read.tokens:
         report.counts["rows read"] += 1

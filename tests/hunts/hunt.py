@@ -20,7 +20,7 @@ from muxi_identity.config import FormationConfig, Secret
 from tests.hunts.checker import Report, check, truth_of
 from tests.hunts.planting import plant_in_database, plant_in_worker
 from tests.hunts.records import Records, together
-from tests.hunts.witness import Committed, connect, install, testify
+from tests.hunts.witness import connect, install, testify
 from tests.hunts.workload import Share, work
 from tests.invariants import check_invariants
 from tests.proxy import Proxy
@@ -61,9 +61,10 @@ async def run(hunt: Hunt) -> Report:
         finally:
             crew.stop()
     ahead = time.time() - time.monotonic()
-    assert abs(ahead - begun) < 0.01, "the machine's clock was set meanwhile: the times cannot be compared"
-    committed = [Committed(each.at - ahead, each.notes) for each in await testify(hunt.config)]
-    report = check(records, truth_of(records, committed), hunt.lease)
+    drift = abs(ahead - begun)
+    assert drift < 0.01, "the machine's clock was set meanwhile: the times cannot be compared"
+    committed = [each.by_clock_of(ahead) for each in await testify(hunt.config)]
+    report = check(records, truth_of(records, committed), hunt.lease, drift)
     report.counts.update(inflicted)
     if hunt.plant is None:
         await check_invariants(hunt.config)

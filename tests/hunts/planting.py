@@ -10,12 +10,14 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.context import access
 from muxi_identity.conversation import turn
 from muxi_identity.identity.cache import Hit, Tokens
+from muxi_identity.identity.coherence import polling
 from muxi_identity.identity.coherence.listening import Listening
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import OWNED_TABLES
 from tests.hunts.witness import connect
 
 FENCE, NOTIFICATION, GUARD = "fence removed", "notification dropped", "guard key removed"
+POLL = "file asked too seldom"
 
 
 def plant_in_worker(fault: str | None) -> None:
@@ -25,6 +27,8 @@ def plant_in_worker(fault: str | None) -> None:
         Tokens.lower_fence = _nothing  # type: ignore[method-assign]
     elif fault == NOTIFICATION:
         Listening.hear = _nothing  # type: ignore[method-assign]
+    elif fault == POLL:
+        polling.POLL_SECONDS *= 6
     elif fault == GUARD:
         access.hold_theirs = _dawdle
         turn.hold_theirs = _dawdle

@@ -64,6 +64,8 @@ class Records(NamedTuple):
     asked: list[Asked]
     called: list[Called]
     read: list[Read]
+    hits: int = 0
+    """How many resolutions the cache answered, those of writes and readings among them."""
 
     def count(self) -> int:
         return len(self.asked) + len(self.called) + len(self.read)
@@ -75,4 +77,5 @@ def together(shares: list[Records]) -> Records:
         [each for share in shares for each in share.asked],
         [each for share in shares for each in share.called],
         [each for share in shares for each in share.read],
+        sum(share.hits for share in shares),
     )

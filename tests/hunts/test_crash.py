@@ -1,4 +1,4 @@
-"""The crash hunt. MUXI_LONG=1 kills a hundred times."""
+"""The crash hunt. MUXI_LONG=1 kills a hundred times on each database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def hunt(file: Path, env: dict[str, str], victims: list[str], ward: Ward |
 async def test_nothing_acknowledged_is_lost_on_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = secrets.token_hex(32)
     monkeypatch.setenv("MUXI_SECRET_KEY", key)
-    await hunt(write_formation(tmp_path), {"MUXI_SECRET_KEY": key}, [SERVER] * (30 if LONG else 1), None)
+    await hunt(write_formation(tmp_path), {"MUXI_SECRET_KEY": key}, [SERVER] * (100 if LONG else 1), None)
 
 
 async def test_nothing_acknowledged_is_lost_on_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,4 +43,4 @@ async def test_nothing_acknowledged_is_lost_on_postgres(tmp_path: Path, monkeypa
         persistent = {"provider": "postgres", "connection_string": ward.cluster.create_database()}
         file = write_formation(tmp_path, memory={"persistent": persistent})
         victims = [SERVER, BACK_END, POSTGRES, IMMEDIATE]
-        await hunt(file, {"MUXI_SECRET_KEY": key}, victims * (18 if LONG else 1), ward)
+        await hunt(file, {"MUXI_SECRET_KEY": key}, victims * (25 if LONG else 1), ward)

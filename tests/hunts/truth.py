@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from tests.hunts.records import AMBIGUOUS, UNKNOWN, Reference
 from tests.hunts.witness import OWNED, Committed, Noted
 
-# The witness knows when a transaction committed. Others see it a moment later, and nobody notes when; whoever waits
-# for the acknowledgement sees it at the latest then.
+# The witness of PostgreSQL knows when a transaction committed. Others see it a moment later, and nobody notes when;
+# whoever waits for the acknowledgement sees it at the latest then. That of SQLite knows when the next one began.
 SEEN_SECONDS = 1.0
 
 
@@ -38,36 +38,57 @@ class Write(NamedTuple):
     own: bool
 
 
+class Moment(NamedTuple):
+    """When something changed: not before ``at``, for everybody by ``over``. Whoever did it knew it at ``returned``."""
+
+    at: float
+    over: float
+    returned: float
+    worker: str | None
+
+
+class Change(NamedTuple):
+    """What something was from a moment on."""
+
+    at: float
+    over: float
+    returned: float
+    worker: str | None
+    value: Any
+
+
 class Timeline:
     """The values of one thing, oldest first."""
 
     def __init__(self, first: Any) -> None:
-        self._changes: list[tuple[float, float, str | None, Any]] = [(-math.inf, -math.inf, None, first)]
+        self._changes = [Change(-math.inf, -math.inf, -math.inf, None, first)]
 
     @property
     def last(self) -> Any:
-        return self._changes[-1][3]
+        return self._changes[-1].value
 
-    def change(self, at: float, seen: float, worker: str | None, value: Any) -> None:
+    def change(self, moment: Moment, value: Any) -> None:
         if value != self.last:
-            self._changes.append((at, seen, worker, value))
+            self._changes.append(Change(*moment, value))
 
     def windows(self, begin: float, end: float, slack: float = 0.0) -> Iterator[Window]:
         """Return the windows that may have had a moment in common with ``begin - slack`` to ``end``."""
         for number in range(len(self._changes) - 1, -1, -1):
-            at, _, _, value = self._changes[number]
-            over, by = (math.inf, None) if number + 1 == len(self._changes) else self._changes[number + 1][1:3]
-            if at > end:
+            change = self._changes[number]
+            over, by = math.inf, None
+            if number + 1 < len(self._changes):
+                over, by = self._changes[number + 1].over, self._changes[number + 1].worker
+            if change.at > end:
                 continue
             if over + slack < begin:
                 return
-            yield Window(at, over, value, by)
+            yield Window(change.at, over, change.value, by)
 
     def own_changes(self, worker: str, before: float) -> float:
         """Return when the last change of ``worker`` that had returned by ``before`` was committed."""
-        for at, seen, by, _ in reversed(self._changes):
-            if by == worker and seen <= before:
-                return at
+        for change in reversed(self._changes):
+            if change.worker == worker and change.returned <= before:
+                return change.at
         return -math.inf
 
 
@@ -98,27 +119,27 @@ class Truth:
         events = committed.events
         worker = events[0]["actor"] if events else None
         name = events[0]["source"] if events else None
-        seen = _seen(committed.at, ends.get(name or ""))
+        moment = _moment(committed, ends.get(name or ""), worker)
         for event in events:
             self.events[event["source"] or ""].append(event)
         users, spellings = self._apply(committed.notes)
         gone = [note for note in committed.notes if note.table in OWNED and note.verb == "DELETE"]
         for note in gone:  # before their users: an erasure takes both
-            self._follow_row(committed.at, seen, worker, note)
+            self._follow_row(moment, note)
         for pk in users:
             user = self._users.get(pk)
             root = None if user is None else self._users[user["root_pk"]]["public_id"]
             if user is None:
                 self.erased |= self._taken.pop(pk, set())
-            self.roots[pk].change(committed.at, seen, worker, root)
+            self.roots[pk].change(moment, root)
         for public_id, pk in self._public_ids(committed.notes, users):
-            self.answers[public_id].change(committed.at, seen, worker, self.roots[pk].last or UNKNOWN)
+            self.answers[public_id].change(moment, self.roots[pk].last or UNKNOWN)
         for spelling in spellings:
             for reference, value in self._meanings(spelling):
-                self.answers[reference].change(committed.at, seen, worker, value)
+                self.answers[reference].change(moment, value)
         for note in committed.notes:
             if note.table in OWNED and note.verb != "DELETE":
-                self._follow_row(committed.at, _seen(committed.at, ends.get(token_of(note) or "")), worker, note)
+                self._follow_row(_moment(committed, ends.get(token_of(note) or ""), worker), note)
 
     def _apply(self, notes: Iterable[Noted]) -> tuple[set[int], set[str]]:
         """Bring the tables up to date. Return the users and the spellings that may mean something else now."""
@@ -163,7 +184,7 @@ class Truth:
             return AMBIGUOUS
         return next(iter(roots), UNKNOWN)
 
-    def _follow_row(self, at: float, seen: float, worker: str | None, note: Noted) -> None:
+    def _follow_row(self, moment: Moment, note: Noted) -> None:
         token = token_of(note)
         if token is None:
             return
@@ -172,12 +193,12 @@ class Truth:
         if note.verb == "DELETE":
             self._rows.pop(place, None)
             if note.table == "memories":
-                self.members[token].change(at, seen, worker, None)
+                self.members[token].change(moment, None)
                 self._taken[note.row["user_pk"]].add(token)
             return
         self._rows[place] = note.row
         if note.table == "memories":
-            self.members[token].change(at, seen, worker, note.row["user_pk"])
+            self.members[token].change(moment, note.row["user_pk"])
         if before is not None and token_of(Noted(note.table, "", before)) == token:
             return  # moved by a split or handed on, not written
         identifier = self._identifiers.get(note.row["identifier_pk"] or 0)
@@ -188,7 +209,7 @@ class Truth:
         )
         self.writes[token].append(
             Write(
-                at,
+                moment.at,
                 token,
                 note.table,
                 None if identifier is None else self._spellings[identifier["pk"]],
@@ -198,8 +219,14 @@ class Truth:
         )
 
 
-def _seen(at: float, returned: float | None) -> float:
-    return at + SEEN_SECONDS if returned is None else min(max(returned, at), at + SEEN_SECONDS)
+def _moment(committed: Committed, returned: float | None, worker: str | None) -> Moment:
+    at = committed.at
+    known = at + SEEN_SECONDS if returned is None else min(max(returned, at), at + SEEN_SECONDS)
+    if committed.over is None:
+        return Moment(at, known, known, worker)
+    # Whoever made it may be stopped before the commit, for as long as it pleases whoever stopped it.
+    over = committed.over if returned is None else min(max(returned, at), committed.over)
+    return Moment(at, over, known, worker)
 
 
 def _keep(rows: dict[int, dict[str, Any]], pk: int, note: Noted) -> None:

@@ -29,10 +29,18 @@ class Noted(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """One transaction. ``at`` is its commit by the machine's wall clock, in seconds; nobody saw it before."""
+    """One transaction. ``at`` is its commit by the machine's wall clock, in seconds; nobody saw it before.
+
+    ``over``, where that is known: everybody who looks after it sees it.
+    """
 
     at: float
     notes: list[Noted]
+    over: float | None = None
+
+    def by_clock_of(self, ahead: float) -> Committed:
+        """Return the same by a clock that the wall clock is ``ahead`` of."""
+        return Committed(self.at - ahead, self.notes, None if self.over is None else self.over - ahead)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -124,9 +132,10 @@ def _read_sqlite(config: FormationConfig) -> list[Committed]:
         note = _noted(kind, row)
         if note.row["formation_id"] != config.id or (note.table == "history" and note.verb != "INSERT"):
             continue
-        # There is one writer at a time, and a transaction that changes an identity writes its history last.
+        # There is one writer at a time, and a transaction that changes an identity writes its history last: whoever
+        # writes next began when that one was there for everybody.
         if open_ is not None and open_.events and note.table != "history":
-            found.append(open_)
+            found.append(open_._replace(over=at))
             open_ = None
         if note.table in OWNED:
             found.append(Committed(at, [note]))

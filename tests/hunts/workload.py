@@ -70,7 +70,7 @@ class Worker:
     async def run(self) -> Records:
         """Do something until it is time, a few things at once."""
         await asyncio.gather(*(self._go_on() for _ in range(self._share.tasks)))
-        return self.records
+        return self.records._replace(hits=self._client.cache_info["hits"])
 
     async def _go_on(self) -> None:
         while monotonic() < self._share.until:

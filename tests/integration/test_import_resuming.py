@@ -7,8 +7,6 @@ import io
 import json
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ import pytest
 from muxi_identity import AsyncFormationClient, InvalidRequestError, RequestInProgressError
 from muxi_identity.config import FormationConfig
 from muxi_identity.importing import batches
-from tests.importing import ONCE, config_text, people_of, random_rows, write_jsonl
+from tests.importing import ONCE, kill_midway, people_of, random_rows, write_jsonl
 from tests.invariants import check_invariants, events, read_tables
 from tests.races.processes import variant
 
@@ -24,26 +22,15 @@ KILLS = 30 if os.environ.get("MUXI_LONG") else 2
 REPORTED = ("rows", "created", "linked", "known", "merged", "skipped", "refused")
 
 
-def run_and_kill(config: FormationConfig, path: Path, seconds: float) -> None:
-    """Import a file in a process of its own, and kill that after so long, if it has not ended."""
-    command = [sys.executable, "-m", "tests.importing", config_text(config), str(path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as importing:
-        try:
-            importing.wait(seconds)
-        except subprocess.TimeoutExpired:
-            importing.kill()
-
-
 async def test_killed_again_and_again(database_config: FormationConfig, tmp_path: Path) -> None:
     chance = random.Random(KILLS)
-    rows = random_rows(chance, 2_000 if KILLS > 2 else 200)
+    rows = random_rows(chance, 60 * (KILLS + 1))
     path = write_jsonl(tmp_path / "people.jsonl", rows)
     other = variant(database_config, id=database_config.id + "-whole")
     async with AsyncFormationClient(other) as formation:
         whole = await formation.import_users(rows, on_conflict="absorb")
     for _ in range(KILLS):
-        # Somewhere in the work: in a batch, between two, among those that are linked one by one.
-        await asyncio.to_thread(run_and_kill, database_config, path, chance.uniform(0.8, 3.0))
+        await asyncio.to_thread(kill_midway, database_config, path, 5, chance)
         await check_invariants(database_config)
     async with AsyncFormationClient(database_config) as formation:
         report, again, once_more = [
@@ -61,8 +48,8 @@ async def test_killed_again_and_again(database_config: FormationConfig, tmp_path
     ended = again["finished_before"]
     assert ended is not None
     assert again == once_more
-    if report["finished_before"] is None:  # no kill came too late
-        assert again == {**report, "resumed": len(rows), "refusals": said_again, "finished_before": ended}
+    assert report["finished_before"] is None
+    assert again == {**report, "resumed": len(rows), "refusals": said_again, "finished_before": ended}
     tables = await check_invariants(database_config)
     assert people_of(tables) == people_of(await check_invariants(other))
 

@@ -41,7 +41,10 @@ from muxi_identity.errors import (
 from muxi_identity.formation import Caller, Clock, Formation
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.checks.identity import HISTORY_RULES, IDENTIFIER_RULES, LEDGER_RULES, USER_RULES
+from muxi_identity.storage.checks.history import HISTORY_RULES
+from muxi_identity.storage.checks.identifiers import IDENTIFIER_RULES
+from muxi_identity.storage.checks.ledger import LEDGER_RULES
+from muxi_identity.storage.checks.users import USER_RULES
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.tables import OWNED_TABLES, link_codes, metadata, synopses
 from tests.formations import Time

@@ -184,10 +184,10 @@ async def test_a_preview_tells_what_would_come_together_and_writes_nothing(
             tx.connection.execute(
                 insert(credentials).values(
                     pk=other,
-                    credential_id=f"crd_{value}",
+                    credential_id=f"cred_{value}",
                     service="github",
                     name="default",
-                    ciphertext=b"never shown",
+                    ciphertext=b"never shown, and long enough to be one",
                     key_id="k",
                     preview=f"ghp_...{value}",
                     **own,

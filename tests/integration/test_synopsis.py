@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from sqlalchemy import text as text_of
+from sqlalchemy.util import await_only
 
 from muxi_identity import AsyncFormationClient, Fact, FormationConfig
 from muxi_identity.context.synopsis.rows import Kept, keep, read_kept
@@ -132,6 +134,36 @@ async def test_a_deletion_while_it_is_made_is_not_undone(client: AsyncFormationC
     await access.write(who, lambda tx, hit: keep(tx, hit, read, "City: Zanzibar."), Caller("test"))
     assert await kept_texts(client) == {None}
     assert await text(client, EMAIL) == "Name: Al."
+
+
+@pytest.mark.parametrize("database_config", ["postgres"], indirect=True)  # SQLite has one writer at a time
+async def test_taking_apart_waits_for_what_is_just_being_kept(database_config: FormationConfig, time: Time) -> None:
+    """The root has no row of a synopsis yet: what is kept there meanwhile must not stay with one of the two."""
+    async with client_of(database_config, time) as client, client_of(database_config, time) as other:
+        await client.add_memory(SLACK, "My name is Al", key="name", value="Al")
+        await client.create_user("usr_root")
+        merge = await client.merge_users("usr_root", SLACK)
+        formation = await client._lifecycle.formation()
+        access, who = formation.memories._access, formation.parse(SLACK)
+        read: Kept = await access.read(who, read_kept)
+        kept, parted = asyncio.Event(), asyncio.Event()
+
+        def work(tx: Any, hit: Any) -> None:
+            keep(tx, hit, read, "Name: Al.")
+            kept.set()
+            await_only(parted.wait())
+
+        keeping = asyncio.create_task(access.write(who, work, Caller("test")))
+        await kept.wait()
+        parting = asyncio.create_task(other.unmerge_users(merge["merge_id"]))
+        waiting = text_of("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        async with asyncio.timeout(30):
+            while not await formation.database.read(lambda connection: connection.execute(waiting).scalar()):
+                assert not parting.done()
+        parted.set()
+        await asyncio.gather(keeping, parting)
+        assert await kept_texts(client) == {None}
+        await check_invariants(database_config, now=time.at)
 
 
 async def test_many_at_once(client: AsyncFormationClient, database_config: FormationConfig) -> None:

@@ -165,7 +165,11 @@ SPOOF = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e:warning: [red]"
 
 def test_nothing_that_people_said_is_obeyed_by_the_terminal(anywhere: Commands) -> None:
     muxi = anywhere
-    shown: list[Result] = [muxi("users", "link", "alice@email.com", "slack=U1", "--reason", SPOOF)]
+    shown: list[Result] = [muxi("users", "link", "alice@email.com", "slack=U1", "--reason", SPOOF, code=2)]
+    muxi("users", "link", "alice@email.com", "slack=U1", "--reason", "Said once")
+    with sqlite3.connect(muxi.file.with_name("test.db")) as connection:  # refused now, and of old it may be there
+        connection.execute("UPDATE muxi_history SET reason = ? WHERE reason = 'Said once'", (SPOOF,))
+    connection.close()
     shown.append(muxi("users", "history", "slack=U1"))
     shown.append(muxi("users", "explain", "alice@email.com", "slack=U1"))
     shown.append(muxi("users", "history", "slack=U1", "--json"))
@@ -335,6 +339,16 @@ def test_database(muxi: Commands) -> None:
     told = muxi("db", "check", code=1).stdout
     assert "message-owner" in told
     assert "To mend it: " in told
+    (statement,) = finding["statements"]
+    assert f"{statement};" in told
+    assert ", ".join(finding["keys"]) in told
+    with sqlite3.connect(muxi.file.with_name("test.db")) as connection:
+        connection.execute(statement)
+        connection.execute("DROP TRIGGER tr_memories_changed")
+        connection.execute("UPDATE muxi_schema_version SET version_num = '0999'")
+    (missing, newer) = muxi.json("db", "check", code=1)["findings"]
+    assert (missing["rule"], missing["about"]) == ("schema-parts", "tr_memories_changed")
+    assert (newer["rule"], newer["level"]) == ("schema-newer", "notice")
 
 
 def test_keys_and_tokens(muxi: Commands) -> None:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from muxi_identity.cli import app, serving
+from muxi_identity.cli import app, served
 from muxi_identity.config import FormationConfig
 from tests.invariants import check_invariants
 from tests.server.places import ADMIN, CLIENT, ServerProcess, data, running, user, write_formation
@@ -37,7 +37,7 @@ Start = Callable[..., tuple[int, str]]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Try to start a server, which must fail before it forks; return its exit code and what it said."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(serving, "set_up", lambda **_: None)
+    monkeypatch.setattr(served, "set_up", lambda **_: None)
 
     def run(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(app, ["serve", "--port", "0", *arguments])

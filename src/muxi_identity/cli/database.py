@@ -18,7 +18,7 @@ from muxi_identity.errors import ConfigurationError
 from muxi_identity.identity.keys import key_file
 from muxi_identity.storage import migrate
 from muxi_identity.storage.backup import copy_database, copy_private
-from muxi_identity.storage.checks import BROKEN, NOTICE, Finding, check
+from muxi_identity.storage.checks import BROKEN, NOTICE, Finding, check, rows_can_be_asked
 from muxi_identity.storage.opening import make_database
 
 app = typer.Typer(no_args_is_help=True, help="The database: bring its schema up to date, back it up, check it.")
@@ -30,6 +30,14 @@ _BEHIND = Finding(
     "The schema is older than this program, or there is none: what is stored was not checked.",
     "Run `muxi db upgrade` (opening a formation does it too), then check again.",
 )
+_AHEAD = Finding(
+    None,
+    "schema-newer",
+    1,
+    "The schema is newer than this program: what newer code writes it may not know, and take for broken.",
+    "Check with the version that upgraded the schema, or a newer one.",
+    NOTICE,
+)
 _NO_KEY = Finding(
     None,
     "key-not-given",
@@ -37,6 +45,12 @@ _NO_KEY = Finding(
     "There is no key: whether identifiers are found and credentials open was not checked.",
     "Set MUXI_SECRET_KEY, or put muxi.key back beside the database file.",
     NOTICE,
+)
+
+
+_BY_SQL = (
+    "Statements are for psql or sqlite3. Back up first, stop what uses the database (processes remember what was), and "
+    "check again afterwards."
 )
 
 
@@ -106,6 +120,8 @@ def check_database(config: ConfigOption = None, json: JsonOption = False) -> Non
             _print(finding)
         if ok:
             console.print("Every rule holds.")
+        elif any(finding.statements for finding in findings):
+            console.print(_BY_SQL, soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
 
@@ -114,8 +130,8 @@ def _print(finding: Finding) -> None:
     where = "whole database" if finding.formation_id is None else f"formation {finding.formation_id}"
     colour = "red" if finding.level == BROKEN else "yellow"
     console.print(f"[{colour}]{finding.rule}[/{colour}]  {marked(where)}, {finding.rows}")
-    parts = [("", finding.about), ("", finding.meaning), ("To mend it: ", finding.mend)]
-    for label, said in parts:
+    parts = [("", finding.about), ("", ", ".join(finding.keys)), ("", finding.meaning), ("To mend it: ", finding.mend)]
+    for label, said in [*parts, *(("  ", f"{statement};") for statement in finding.statements)]:
         if said:
             console.print(f"  {label}{marked(said)}", soft_wrap=True)
 
@@ -138,12 +154,13 @@ async def _look(config: FormationConfig) -> tuple[str | None, list[Finding]]:
             revision, now = migrate.current(connection), time.time_ns() // 1000
             if migrate.is_behind(revision):
                 return revision, [_BEHIND]  # its tables are not those that the rules speak of
+            found, secret = check(connection, now), _secret(config)
             if revision is not None and revision != migrate.newest():
                 migrate.check_serves(revision)
-            found, secret = check(connection, now), _secret(config)
+                found.append(_AHEAD)
             if secret is None:
                 found.append(_NO_KEY._replace(formation_id=config.id))
-            elif not any(finding.formation_id is None for finding in found):
+            elif rows_can_be_asked(found):
                 found += inspect_formation(connection, config, secret, now)
             return revision, found
 

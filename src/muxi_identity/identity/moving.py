@@ -12,6 +12,7 @@ from sqlalchemy import text, update
 from muxi_identity.identity.previewing import is_counted, kind_of
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import OWNED_TABLES, identifiers, synopses
+from muxi_identity.storage.upserts import insert_into
 
 
 def move_identifiers(tx: Transaction, identifier_pks: Sequence[int], user_pk: int) -> dict[str, int]:
@@ -47,16 +48,24 @@ def _update_rows(tx: Transaction, identifier_pks: Sequence[int], values: dict[st
     return dict(sorted(moved.items()))
 
 
-def drop_synopses(tx: Transaction, member_pks: Sequence[int]) -> None:
+def drop_synopses(tx: Transaction, member_pks: Sequence[int], root_pk: int) -> None:
     """Drop what was made from the rows of these members together, and let none that is being made count.
 
     Its basis would no longer hold either, but then the words of one person would lie with another one until they were
-    asked for.
+    asked for. Whoever is just keeping a text under their root, ``root_pk``, is waited for: the row that it is kept in
+    may not be there yet.
     """
+    dropped = {"text": None, "basis": None, "built_at": None, "revision": synopses.c.revision + 1}
+    (pk,) = tx.new_keys(1)
+    own = insert_into(tx.database.dialect, synopses).values(
+        formation_id=tx.formation_id, pk=pk, user_pk=root_pk, revision=1
+    )
+    tx.connection.execute(own.on_conflict_do_update(index_elements=["formation_id", "user_pk"], set_=dropped))
+    others = [member_pk for member_pk in member_pks if member_pk != root_pk]
     tx.connection.execute(
         update(synopses)
-        .where(synopses.c.formation_id == tx.formation_id, synopses.c.user_pk.in_(member_pks))
-        .values(text=None, basis=None, built_at=None, revision=synopses.c.revision + 1)
+        .where(synopses.c.formation_id == tx.formation_id, synopses.c.user_pk.in_(others))
+        .values(dropped)
     )
 
 

@@ -58,7 +58,7 @@ def split_user(tx: Transaction, hit: Hit, identifiers: Sequence[Identifier], *, 
     tx.fence.buckets(row.bucket for row in chosen)
     result["new_user_id"] = new.public_id
     result["rows"] = move_identifiers(tx, pks, new.root_pk)
-    drop_synopses(tx, person.member_pks)
+    drop_synopses(tx, person.member_pks, person.root_pk)
     separate(tx, [(row.user_pk, new.root_pk) for row in chosen if row.user_pk is not None])
     tx.touch([person.root_pk])
     record(tx, Event.USER_SPLIT, person.public_id, other_user_id=new.public_id)

@@ -67,7 +67,7 @@ def unmerge_users(tx: Transaction, merge_id: str, *, dry_run: bool) -> UnmergeRe
     )
     _establish_if_linked(tx, ledger, leaving)
     separate(tx, [(ledger.primary_pk, ledger.secondary_pk)])
-    drop_synopses(tx, [*staying, *leaving])
+    drop_synopses(tx, [*staying, *leaving], root_pk)
     tx.touch([root_pk])
     record(
         tx,

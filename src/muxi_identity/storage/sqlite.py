@@ -205,8 +205,14 @@ class SqliteDatabase(Database):
         if self._engine is None:
             raise closed()
         try:
-            with self._engine.connect().execution_options(muxi_begin=begin) as connection, connection.begin():
-                return work(connection)
+            with (
+                self._engine.connect().execution_options(muxi_begin=begin) as connection,
+                connection.begin() as running,
+            ):
+                result = work(connection)
+                if begin == "DEFERRED":
+                    running.rollback()  # nothing was written; of a damaged file, a commit would fail
+                return result
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error) as error:
             raise translate(error) from None
 

@@ -62,14 +62,23 @@ def matching(
     ``key`` and ``updated_at``, and its ``rank``: the greater, the better, within this statement. Where more than
     ``most`` match, these are the newest: on SQLite those whose words were changed last.
     """
-    theirs = [memories.c.formation_id == formation_id, memories.c.user_pk == members.c.pk, *conditions]
     if dialect == "postgresql":
-        return _matching_postgres(members, terms, most, theirs)
+        return _matching_postgres(formation_id, members, terms, most, conditions)
+    theirs = [memories.c.formation_id == formation_id, memories.c.user_pk == members.c.pk, *conditions]
     return _matching_sqlite(formation_id, members, terms, most, theirs)
 
 
-def _matching_postgres(members: FromClause, terms: Value[str], most: Value[int], theirs: Sequence[Any]) -> Select[Any]:
+def _matching_postgres(
+    formation_id: Value[str], members: FromClause, terms: Value[str], most: Value[int], conditions: Sequence[Any]
+) -> Select[Any]:
     # The owner is a lexeme of each memory: one look into the index says which of a member's memories have a word.
+    # Columns that are reckoned with are in no other index: the planner, which takes everybody for an average person,
+    # would go through all that somebody with very many has.
+    theirs = [
+        memories.c.formation_id.concat("") == formation_id,
+        memories.c.user_pk + literal_column("0") == members.c.pk,
+        *conditions,
+    ]
     wanted = func.to_tsquery(_ENGLISH, terms, type_=TSQUERY)
     owner = cast(func.concat("'@", members.c.pk, "'"), TSQUERY)
     of_one = (

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +32,7 @@ from muxi_identity.context.synopsis.rows import raise_revision, raise_revisions
 from muxi_identity.context.working.rows import clear_items, forget_items
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import DIGEST, memories, memory_words, owner_apart
+from muxi_identity.storage.tables import memories, memory_digest, memory_words, owner_apart
 from muxi_identity.storage.upserts import upsert
 
 FACT = "fact"
@@ -65,19 +63,13 @@ class NewMemory:
     @property
     def own_key(self) -> str:
         """What makes it the same as another of its type: its attribute, else its folded content."""
-        return digest_key(self.content) if self.key is None else self.key
+        return memory_digest(self.content) if self.key is None else self.key
 
 
 def memory_of(row: Row[Any]) -> NewMemory:
     """Return what a row says, for one that is to say something else."""
     metadata = None if row.metadata is None else json.loads(row.metadata)
     return NewMemory(row.content, row.type, shown_key(row.key), row.value, metadata, bool(row.shareable))
-
-
-def digest_key(content: str) -> str:
-    """Return the key of a memory that is about no attribute: the same for contents that say the same."""
-    folded = " ".join(unicodedata.normalize("NFKC", content).casefold().split())
-    return f"{DIGEST}{hashlib.sha256(folded.encode()).hexdigest()[:32]}"
 
 
 def new_memory_id() -> str:

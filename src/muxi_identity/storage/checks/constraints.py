@@ -20,10 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
+from muxi_identity.storage.checks.mending import CHECKS, mend_foreign, mend_required
 from muxi_identity.storage.checks.rule import Rule
 from muxi_identity.storage.tables import identifiers, metadata, users
 
 _DAMAGED = "Find out how the constraint came to be missing or its index damaged; put it back after the rows are mended."
+_NAMED = ("pk", "merge_id", "position")
 
 
 def constraint_rules() -> Iterator[Rule]:
@@ -40,10 +42,10 @@ def constraint_rules() -> Iterator[Rule]:
 def _unique(table: Table) -> Iterator[Rule]:
     for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
         if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
-            yield _key(table, str(constraint.name), [_quoted(column) for column in constraint.columns])
+            yield from _key(table, str(constraint.name), [_quoted(column) for column in constraint.columns])
     for index in sorted(table.indexes, key=lambda each: str(each.name)):
         if index.unique:
-            yield _key(table, str(index.name), _expressions(index))
+            yield from _key(table, str(index.name), _expressions(index))
 
 
 def _expressions(index: Index) -> list[str]:
@@ -55,18 +57,28 @@ def _expressions(index: Index) -> list[str]:
     ]
 
 
-def _key(table: Table, name: str, parts: list[str]) -> Rule:
+def _key(table: Table, name: str, parts: list[str]) -> Iterator[Rule]:
     key = ", ".join(parts)
     there = " AND ".join(f"{part} IS NOT NULL" for part in parts)
     shown = ", ".join(part.rpartition(".")[2].replace('"', "") for part in parts)
-    return Rule(
-        name,
-        f"SELECT {parts[0]} AS formation_id, count(*) AS number FROM {table.name} WHERE {there}"  # noqa: S608
-        f" GROUP BY {key} HAVING count(*) > 1",
-        f"Several rows of {table.name} have one key, of which there may be one each ({shown}).",
-        f"Keep the row that is right and delete the others, then REINDEX {table.name}. {_DAMAGED}",
-        kept_by_schema=True,
-    )
+    every = ", ".join(_quoted(column) for column in table.columns)
+    for dialect, place in (("sqlite", "rowid"), ("postgresql", "ctid")):
+        yield Rule(
+            name,
+            f"SELECT {parts[0]} AS formation_id, count(*) AS number FROM {table.name} WHERE {there}"
+            f" GROUP BY {key} HAVING count(*) > 1",
+            f"Several rows of {table.name} have one key, of which there may be one each ({shown}).",
+            "Delete those that say the same as another one. Of the rest, which are shown, keep the row that is right; "
+            f"then REINDEX TABLE {table.name} where its index was damaged. {_DAMAGED}",
+            (
+                f"DELETE FROM {table.name} WHERE {place} NOT IN"
+                f" (SELECT min({place}) FROM {table.name} GROUP BY {every})",
+                f"SELECT {place}, * FROM {table.name} WHERE ({key}) IN"
+                f" (SELECT {key} FROM {table.name} WHERE {there} GROUP BY {key} HAVING count(*) > 1)",
+            ),
+            dialect=dialect,
+            kept_by_schema=True,
+        )
 
 
 def _foreign(table: Table, constraint: ForeignKeyConstraint) -> Rule:
@@ -77,7 +89,7 @@ def _foreign(table: Table, constraint: ForeignKeyConstraint) -> Rule:
     provenance = target is identifiers
     # Where the owner is gone as well, the key on the owner says so.
     owner = (
-        f" AND EXISTS (SELECT 1 FROM {users.name} o WHERE o.formation_id = c.formation_id AND o.pk = c.user_pk)"  # noqa: S608
+        f" AND EXISTS (SELECT 1 FROM {users.name} o WHERE o.formation_id = c.formation_id AND o.pk = c.user_pk)"
         if provenance
         else ""
     )
@@ -87,18 +99,19 @@ def _foreign(table: Table, constraint: ForeignKeyConstraint) -> Rule:
             "person's words may be read by another."
         )
         mend = (
-            "The history (event identifier:move) says when the identifier left the user. Give the rows the user that "
-            "their identifier belongs to, or, where the user is right, set their identifier_pk to NULL."
+            "Whoever has the identifier said it: give the rows to them. Where the history (event identifier:move) says "
+            "that the user is right, set their identifier_pk to NULL instead, as where the identifier is gone."
         )
     else:
         meaning = f"Rows of {table.name} name a row of {target.name} that is not there ({constraint.name})."
-        mend = f"Restore that row from a back-up; where nobody misses it, delete those of {table.name}."
+        mend = f"Restore that row from a back-up. Where nobody misses it, those of {table.name} are of no use either."
     return Rule(
         str(constraint.name),
-        f"SELECT c.* FROM {table.name} c WHERE {named}{owner}"  # noqa: S608
+        f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {named}{owner}"
         f" AND NOT EXISTS (SELECT 1 FROM {target.name} x WHERE {same})",
         meaning,
         f"{mend} {_DAMAGED}",
+        mend_foreign(constraint),
         kept_by_schema=True,
     )
 
@@ -109,9 +122,10 @@ def _checks(table: Table) -> Iterator[Rule]:
             condition = str(constraint.sqltext)
             yield Rule(
                 str(constraint.name),
-                f"SELECT c.* FROM {table.name} c WHERE NOT ({condition})",  # noqa: S608
+                f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE NOT ({condition})",
                 f"Rows of {table.name} break the check {constraint.name}: {condition}.",
-                f"See what wrote them, and set what the check asks for, or restore them from a back-up. {_DAMAGED}",
+                f"See what wrote them. Restore them from a back-up, or set what the check asks for. {_DAMAGED}",
+                CHECKS[str(constraint.name)],
                 kept_by_schema=True,
             )
 
@@ -120,9 +134,10 @@ def _required(table: Table) -> Rule:
     missing = " OR ".join(f"{_quoted(column)} IS NULL" for column in table.columns if not column.nullable)
     return Rule(
         f"nn_{table.name.removeprefix('muxi_')}",
-        f"SELECT c.* FROM {table.name} c WHERE {missing}",  # noqa: S608
+        f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {missing}",
         f"Rows of {table.name} lack a value that every row must have.",
-        f"Restore the rows from a back-up, or delete them. {_DAMAGED}",
+        f"Restore the rows from a back-up. Else fill in what can be known; the rest is of no use. {_DAMAGED}",
+        mend_required(table),
         kept_by_schema=True,
     )
 
@@ -130,14 +145,25 @@ def _required(table: Table) -> Rule:
 def _booleans(table: Table) -> Iterator[Rule]:
     for column in table.columns:
         if isinstance(column.type, Boolean):
+            careful = int(column.name == "secret")
             yield Rule(
                 f"bool_{table.name.removeprefix('muxi_')}_{column.name}",
-                f"SELECT c.* FROM {table.name} c WHERE {_quoted(column)} NOT IN (0, 1)",  # noqa: S608
+                f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {_quoted(column)} NOT IN (0, 1)",
                 f"{table.name}.{column.name} is neither true nor false in some rows.",
-                f"Set it to 0 or 1. {_DAMAGED}",
+                f"Set it to what shows less to others. {_DAMAGED}",
+                (f"UPDATE {table.name} SET {column.name} = {careful} WHERE {{those}}",),
                 dialect="sqlite",
                 kept_by_schema=True,
             )
+
+
+def _shown(table: Table) -> str:
+    """Return what names a row: a key of ours, or when it was made where callers choose the key."""
+    own = next((name for name in _NAMED if name in table.columns), None)
+    if own is not None:
+        return f"c.{own}"
+    times = ("line", "started_at", "created_at", "separated_at", "began_at")
+    return f"c.{next(name for name in times if name in table.columns)}"
 
 
 def _quoted(column: Column[object]) -> str:

@@ -1,101 +1,54 @@
-"""What the database says of itself: damage to its files, and parts of the schema that are missing or switched off."""
+"""What the database says of itself: the schema that it has, damage to its files, and what is switched off."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import CheckConstraint, Connection, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError
 
+from muxi_identity.storage.checks.catalogue import OURS
 from muxi_identity.storage.checks.rule import Finding
-from muxi_identity.storage.tables import metadata
+from muxi_identity.storage.checks.schema import MISSING, schema_findings
 
 _RESTORE = "Restore the database from a back-up, beside this one, and compare the two before you give this one up."
+DAMAGED = "file-integrity"
 _MOST_NAMED = 20
-_SEARCH = {
-    "sqlite": ["muxi_memory_words", "tr_memories_added", "tr_memories_removed", "tr_memories_changed"],
-    "postgresql": ["ix_memories_lexemes", "lexemes", "muxi_keys", "muxi_outbox_positions"],
-}
 
 
 def engine_findings(connection: Connection) -> list[Finding]:
     """Return what is wrong with the database as such. On SQLite this reads the whole file."""
-    found = [_missing(connection)]
+    found: list[Finding | None] = [*schema_findings(connection)]
     if connection.dialect.name == "sqlite":
         found.append(_integrity(connection))
-        if found == [None, None]:  # else it could not be asked
+        if all(finding is None or finding.rule not in (MISSING, DAMAGED) for finding in found):
             found.append(_search_index(connection))
     else:
         found.extend(_off(connection))
     return [finding for finding in found if finding is not None]
 
 
-def _finding(rule: str, about: list[str], meaning: str, mend: str) -> Finding | None:
+def _finding(rule: str, about: Sequence[str], meaning: str, mend: str, statements: Sequence[str]) -> Finding | None:
     if not about:
         return None
     shown = ", ".join(about[:_MOST_NAMED]) + (", ..." if len(about) > _MOST_NAMED else "")
-    return Finding(None, rule, len(about), meaning, mend, about=shown)
-
-
-def _missing(connection: Connection) -> Finding | None:
-    there = _there(connection)
-    missing = [name for name in _wanted(connection.dialect.name) if name not in there]
-    return _finding(
-        "schema-parts",
-        missing,
-        "Tables, columns, keys, indexes or triggers of the schema are missing: what they keep is kept no longer.",
-        "Make them again as the migrations do (src/muxi_identity/storage/migrations). Mend the rows that break them "
-        "first: the other findings name those.",
-    )
-
-
-def _wanted(dialect: str) -> Iterator[str]:
-    for table in metadata.sorted_tables:
-        yield from (f"{table.name}.{column.name}" for column in table.columns)
-        for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
-            native = dialect == "postgresql" and isinstance(constraint, CheckConstraint)
-            if constraint.name and not (native and getattr(constraint, "_type_bound", False)):
-                yield str(constraint.name)
-        yield from sorted(str(index.name) for index in table.indexes)
-    yield from _SEARCH[dialect]
-
-
-def _there(connection: Connection) -> set[str]:
-    if connection.dialect.name == "sqlite":
-        rows = connection.execute(text("SELECT name, coalesce(sql, '') FROM sqlite_master")).all()
-        there = {row[0] for row in rows}
-        for name, sql in rows:
-            if name.startswith("muxi_"):
-                there.update(re.findall(r'CONSTRAINT "?(\w+)', sql))
-        columns = text(
-            "SELECT m.name || '.' || c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
-        )
-    else:
-        # Of the schema that the tables are found in, whichever it is: a host may keep them in one of its own.
-        schema = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('muxi_users'))"
-        names = text(
-            f"SELECT relname::text FROM pg_class WHERE relnamespace = {schema}"  # noqa: S608
-            f" UNION ALL SELECT conname::text FROM pg_constraint WHERE connamespace = {schema}"
-            " UNION ALL SELECT attname::text FROM pg_attribute"
-            " WHERE attrelid = to_regclass('muxi_memories') AND NOT attisdropped"
-        )
-        there = set(connection.execute(names).scalars())
-        columns = text(
-            "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"  # noqa: S608
-            f" WHERE c.relnamespace = {schema} AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped"
-        )
-    return there | set(connection.execute(columns).scalars())
+    return Finding(None, rule, len(about), meaning, mend, about=shown, statements=tuple(dict.fromkeys(statements)))
 
 
 def _integrity(connection: Connection) -> Finding | None:
-    said = [str(each) for each in connection.execute(text("PRAGMA integrity_check(100)")).scalars()]
+    said: list[str] = []
+    try:
+        said += connection.execute(text("PRAGMA integrity_check(100)")).scalars()
+    except DatabaseError as error:
+        _check_corrupt(error)
+        said.append("the check broke off")
     # What it says names tables, indexes and pages, and the numbers of rows.
     return _finding(
-        "file-integrity",
+        DAMAGED,
         [each for each in said if each != "ok"],
         "The database file is damaged.",
-        f"Where only indexes are named, REINDEX mends it. Else: {_RESTORE}",
+        f"Where indexes are named, make them anew. Else: {_RESTORE}",
+        ["REINDEX"],
     )
 
 
@@ -112,8 +65,7 @@ def _search_index(connection: Connection) -> Finding | None:
             )
         ).scalar_one()
     except DatabaseError as error:
-        if not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
-            raise
+        _check_corrupt(error)
         lost = 1
     finally:
         connection.execute(text("DROP TABLE temp.muxi_checked_words"))
@@ -121,40 +73,47 @@ def _search_index(connection: Connection) -> Finding | None:
         "memory-index-damaged",
         ["muxi_memory_words"] * int(lost > 0),
         "The search index of memories is damaged: they are not found, or searches fail.",
-        "INSERT INTO muxi_memory_words (muxi_memory_words) VALUES ('rebuild').",
+        "Make it anew out of what it holds.",
+        ["INSERT INTO muxi_memory_words (muxi_memory_words) VALUES ('rebuild')"],
     )
 
 
-_OURS = "c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('muxi_users'))"
+def _check_corrupt(error: DatabaseError) -> None:
+    if not getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
+        raise error
+
+
 _POSTGRES = (
     (
         "index-invalid",
-        "SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid"  # noqa: S608 (constants)
-        f" WHERE {_OURS} AND c.relname LIKE 'muxi~_%' ESCAPE '~' AND NOT (x.indisvalid AND x.indisready)",
+        "SELECT i.relname, 'REINDEX INDEX ' || i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid"
+        f" JOIN pg_class c ON c.oid = x.indrelid WHERE {OURS} AND NOT (x.indisvalid AND x.indisready)",
         "Indexes are not valid: they are written and not read, and unique ones keep nothing.",
-        "REINDEX INDEX CONCURRENTLY, for each; where that fails, mend the rows that have one key twice.",
+        "Make them anew (CONCURRENTLY keeps nobody waiting); where that fails, mend the rows that have one key twice.",
     ),
     (
         "constraint-invalid",
-        "SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"  # noqa: S608 (constants)
-        f" WHERE {_OURS} AND c.relname LIKE 'muxi~_%' ESCAPE '~' AND NOT k.convalidated",
+        "SELECT k.conname, 'ALTER TABLE ' || c.relname || ' VALIDATE CONSTRAINT ' || k.conname FROM pg_constraint k"
+        f" JOIN pg_class c ON c.oid = k.conrelid WHERE {OURS} AND NOT k.convalidated",
         "Constraints were never asked of the rows that were there before them.",
-        "ALTER TABLE ... VALIDATE CONSTRAINT, for each; mend the rows that break it first.",
+        "Ask them; mend the rows that break them first.",
     ),
     (
         "trigger-off",
-        "SELECT coalesce(k.conname, t.tgname) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"  # noqa: S608 (constants)
-        f" LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint WHERE {_OURS} AND c.relname LIKE 'muxi~_%' ESCAPE '~'"
-        " AND t.tgenabled = 'D'",
+        "SELECT coalesce(k.conname, t.tgname), 'ALTER TABLE ' || c.relname || ' ENABLE TRIGGER ALL' FROM pg_trigger t"
+        f" JOIN pg_class c ON c.oid = t.tgrelid LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint WHERE {OURS}"
+        " AND t.tgenabled NOT IN ('O', 'A')",
         "Foreign keys are switched off, as pg_restore --disable-triggers does: nothing guards a row's owner.",
-        "ALTER TABLE ... ENABLE TRIGGER ALL, for each table, as a superuser; then check again.",
+        "Mend the rows that break them, and switch them on as a superuser; then check again.",
     ),
     (
         "collation-changed",
-        "SELECT datname FROM pg_database WHERE datname = current_database()"
+        "SELECT datname, unnest(ARRAY['REINDEX DATABASE ' || quote_ident(datname),"
+        " 'ALTER DATABASE ' || quote_ident(datname) || ' REFRESH COLLATION VERSION'])"
+        " FROM pg_database WHERE datname = current_database()"
         " AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)",
         "The operating system sorts text otherwise than when the indexes were made: rows may not be found by them.",
-        "REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION.",
+        "Make every index anew, and say so.",
     ),
 )
 _COLLATION_VERSIONS = 15  # the server's version that keeps them for databases
@@ -164,5 +123,5 @@ def _off(connection: Connection) -> Iterator[Finding | None]:
     version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
     for rule, statement, meaning, mend in _POSTGRES:
         if rule != "collation-changed" or version >= _COLLATION_VERSIONS:
-            names = [str(name) for name in connection.execute(text(statement)).scalars()]
-            yield _finding(rule, sorted(set(names)), meaning, mend)
+            found = connection.execute(text(statement)).all()
+            yield _finding(rule, sorted({str(row[0]) for row in found}), meaning, mend, [str(row[1]) for row in found])

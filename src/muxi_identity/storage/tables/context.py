@@ -7,6 +7,9 @@ read; none is overwritten by another channel's.
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -34,6 +37,12 @@ DIGEST = "#"
 def memory_words(content: str, value: str | None, key: str) -> str:
     """Return what a search finds a memory by."""
     return searchable(content, value, None if key.startswith(DIGEST) else key)
+
+
+def memory_digest(content: str) -> str:
+    """Return the key of a memory that is about no attribute: the same for contents that say the same."""
+    folded = " ".join(unicodedata.normalize("NFKC", content).casefold().split())
+    return f"{DIGEST}{hashlib.sha256(folded.encode()).hexdigest()[:32]}"
 
 
 def _words_inserted(context: DefaultExecutionContext) -> str:
