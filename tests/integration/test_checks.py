@@ -153,6 +153,10 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "preference-key": ("UPDATE muxi_preferences SET key = ' language'",),
     "credential-place": ("UPDATE muxi_credentials SET service = 'Git Hub'",),
     "credential-form": ("UPDATE muxi_credentials SET ciphertext = :short",),
+    # Of one alone: several would be the synopsis of somebody who has two.
+    "fk_synopses_user": (
+        f"UPDATE muxi_synopses SET user_pk = {GONE} WHERE user_pk = (SELECT min(user_pk) FROM muxi_synopses)",
+    ),
     "synopsis-whole": ("UPDATE muxi_synopses SET basis = NULL WHERE text IS NOT NULL",),
     "synopsis-basis": (f"UPDATE muxi_synopses SET basis = basis || ',' || {A} || ':' || 0 WHERE text IS NOT NULL",),
     "task-form": ("UPDATE muxi_tasks SET message = ' ' WHERE claim IS NULL",),

@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    func,
     literal_column,
     or_,
     select,
@@ -39,6 +40,7 @@ from muxi_identity.storage.tables import (
     credentials,
     identifiers,
     messages,
+    owner_apart,
     sessions,
     synopses,
     tasks,
@@ -176,12 +178,14 @@ def _session(caller: CTE, shape: Shape) -> Select[Any]:
     # Of one caller, and said so: what is joined to several is sorted, all that there is of it.
     member, through = (select(column).scalar_subquery() for column in (caller.c.member_pk, caller.c.identifier_pk))
     found = select(sessions.c.pk, sessions.c.session_id, sessions.c.audience, sessions.c.context).where(
-        sessions.c.formation_id == FORMATION, sessions.c.user_pk == member, spoken_through(through)
+        sessions.c.formation_id == FORMATION, spoken_through(through)
     )
     if shape.session:
-        return found.where(sessions.c.session_id == SESSION)
+        return found.where(sessions.c.user_pk == member, sessions.c.session_id == SESSION)
+    current = (sessions.c.audience == AUDIENCE, sessions.c.continued, sessions.c.last_activity_at > IDLE_SINCE)
     return (
-        found.where(sessions.c.audience == AUDIENCE, sessions.c.continued, sessions.c.last_activity_at > IDLE_SINCE)
+        # Both sides without the type of a column: else SQLite takes them for different.
+        found.where(owner_apart(sessions) == func.abs(member), *current)
         .order_by(sessions.c.last_activity_at.desc(), sessions.c.pk.desc())
         .limit(literal_column("1"))
     )

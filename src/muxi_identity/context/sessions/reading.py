@@ -12,7 +12,7 @@ from muxi_identity.context.sessions.rows import find_session, idle_since, newest
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import SessionMessages, SessionPage, SessionRecord, iso
-from muxi_identity.storage.tables import identifiers, messages, sessions
+from muxi_identity.storage.tables import identifiers, messages, owner_apart, sessions
 
 
 def list_sessions(tx: Transaction, hit: Hit, idle_seconds: float, limit: int, cursor: str | None) -> SessionPage:
@@ -90,7 +90,7 @@ def _is_active(tx: Transaction, idle_seconds: float) -> ColumnElement[bool]:
     newer = sessions.alias("newer")
     superseded = exists().where(
         newer.c.formation_id == sessions.c.formation_id,
-        newer.c.user_pk == sessions.c.user_pk,
+        owner_apart(newer) == owner_apart(sessions),
         func.coalesce(newer.c.identifier_pk, 0) == func.coalesce(sessions.c.identifier_pk, 0),
         newer.c.audience == sessions.c.audience,
         newer.c.continued,

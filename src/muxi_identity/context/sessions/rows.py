@@ -19,7 +19,7 @@ from muxi_identity.context.sessions.message import Message
 from muxi_identity.errors import AudienceMismatchError, InvalidRequestError, SessionNotFoundError
 from muxi_identity.identity.cache import Hit
 from muxi_identity.identity.transaction import Transaction
-from muxi_identity.storage.tables import messages, sessions
+from muxi_identity.storage.tables import messages, owner_apart, sessions
 
 PRIVATE = "private"
 _CLEARED_AT_ONCE = 1_000  # sessions: a statement takes only so many parameters
@@ -136,7 +136,9 @@ def current_session(tx: Transaction, hit: Hit, idle_seconds: float, audience: st
     return tx.connection.execute(
         select(sessions.c.session_id)
         .where(
-            _own(tx, hit),
+            sessions.c.formation_id == tx.formation_id,
+            owner_apart(sessions) == hit.member_pk,
+            spoken_through(literal(hit.identifier_pk, BigInteger)),
             sessions.c.audience == audience,
             sessions.c.continued,
             sessions.c.last_activity_at > idle_since(tx.now, idle_seconds),

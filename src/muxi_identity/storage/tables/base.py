@@ -90,5 +90,5 @@ def own_key(table: Table, *names: str, apart: bool = False) -> Index:
 
 
 def owner_apart(table: FromClause) -> ColumnElement[int]:
-    """Return the owner of a row of ``table`` as only the key made ``apart`` has it."""
+    """Return the owner of a row of ``table`` as only the indexes made ``apart`` have it."""
     return func.abs(table.c.user_pk)  # keys are positive

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine.default import DefaultExecutionContext
 
-from muxi_identity.storage.tables.base import own_key, owned_table
+from muxi_identity.storage.tables.base import own_key, owned_table, owner_apart
 from muxi_identity.words import searchable
 
 DIGEST = "#"
@@ -64,11 +64,12 @@ sessions = owned_table(
     Index("ix_sessions_newest", "formation_id", "user_pk", "last_activity_at", "pk"),
 )
 own_key(sessions, "session_id")
-# The session that an identifier is in, for who names none: the newest of those that may be gone on with.
+# The session that an identifier is in, for who names none: the newest of those that may be gone on with. Apart, as
+# uq_memories_key is: else the index above is taken, and all sessions of late gone through.
 Index(
     "ix_sessions_current",
     sessions.c.formation_id,
-    sessions.c.user_pk,
+    owner_apart(sessions),
     func.coalesce(sessions.c.identifier_pk, literal_column("0")),
     sessions.c.audience,
     sessions.c.continued,
