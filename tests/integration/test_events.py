@@ -521,6 +521,35 @@ async def test_run_events_hears_of_other_processes_by_polling(
         await asyncio.wait_for(running, PATIENCE)  # it ends without an error
 
 
+async def test_closing_gives_back_what_was_just_claimed(
+    database_config: FormationConfig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = told(database_config, receiver.webhook())
+    client = AsyncFormationClient(config)
+    await client.create_user("usr_a")
+    runner = (await client._lifecycle.formation())._runner
+    change, claimed, gate = runner.change, asyncio.Event(), asyncio.Event()
+
+    async def claim_slowly(work: Any, caller: Any) -> Any:
+        result = await change(work, caller)
+        if isinstance(result, rows.Due):
+            claimed.set()
+            await gate.wait()
+        return result
+
+    monkeypatch.setattr(runner, "change", claim_slowly)
+    running = asyncio.create_task(client.run_events(concurrency=1))
+    await asyncio.wait_for(claimed.wait(), PATIENCE)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait_for(closing, PATIENCE)
+    await asyncio.wait_for(running, PATIENCE)
+    (row,) = await outbox(config)
+    assert row["claim"] is None
+    assert receiver.received == []
+
+
 async def test_closing_gives_back_what_was_being_sent(database_config: FormationConfig, receiver: Receiver) -> None:
     config = told(database_config, receiver.webhook())
     client = AsyncFormationClient(config)

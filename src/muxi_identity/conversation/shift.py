@@ -16,7 +16,7 @@ from muxi_identity.context.tasks.run import Claimed, Outcome
 from muxi_identity.errors import ClientClosedError, MuxiError
 from muxi_identity.identifiers import PublicId
 from muxi_identity.identity.lookup import Reference, Through
-from muxi_identity.identity.running import Caller, Runner
+from muxi_identity.identity.running import Caller, Runner, or_given_back
 from muxi_identity.models import ChatReply, TaskRun
 from muxi_identity.storage.worker import Worker
 
@@ -74,21 +74,15 @@ class Shift:
             return 0  # looked at first: on SQLite a claim holds up every other writer
         own = [turn.claimed.run_id for turn in self.turns.values()]
         claiming = self.runner.change(lambda tx: claim(tx, number, until, self._lease, own), self.caller)
-        claimed = await self._or_given_back(claiming)
+        claimed = await or_given_back(claiming, self._give_back)
         for one in claimed:
             turn = _Turn(one)
             self.turns[asyncio.get_running_loop().create_task(self._run(turn))] = turn
         return len(claimed)
 
-    async def _or_given_back(self, claiming: Awaitable[list[Claimed]]) -> list[Claimed]:
-        """Wait for a claim; where nobody waits for it any more, give back what it brings."""
-        task = asyncio.ensure_future(claiming)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            for one in await task:
-                await self._release(one)
-            raise
+    async def _give_back(self, claimed: list[Claimed]) -> None:
+        for one in claimed:
+            await self._release(one)
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until a run has ended, at most for so long, or until this is to stop; take note of what has ended.

@@ -7,15 +7,15 @@ import contextlib
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import aiohttp
 
 from muxi_identity.errors import InvalidRequestError, StorageUnavailableError
-from muxi_identity.events.rows import claim, is_any_due, list_dead, release, retry_dead, settle, tidy
+from muxi_identity.events.rows import Due, claim, is_any_due, list_dead, release, retry_dead, settle, tidy
 from muxi_identity.events.sending import new_http, send
-from muxi_identity.identity.running import Caller, Runner
+from muxi_identity.identity.running import Caller, Runner, or_given_back
 from muxi_identity.identity.subscriptions import Subscription
 from muxi_identity.models import DeadEventPage, DeliveryReport, RetriedEvent
 from muxi_identity.webhooks import WebhookConfig
@@ -107,9 +107,8 @@ class Deliveries:
         """End every worker: what it was just sending is given back, for whoever comes next."""
         self._closing = True
         self.wake()
-        for task in self._working:
-            task.cancel()
         if self._working:
+            _cancel(self._working)
             await asyncio.wait(self._working)
 
     async def list_dead(self, limit: int, cursor: str | None) -> DeadEventPage:
@@ -143,8 +142,7 @@ class Deliveries:
             if not self._closing:
                 raise
         finally:
-            for task in tasks:
-                task.cancel()
+            _cancel(tasks)
             await asyncio.gather(*tasks, return_exceptions=True)
             self._working -= tasks
 
@@ -153,13 +151,20 @@ class Deliveries:
 
     async def _deliver_one(self, http: aiohttp.ClientSession) -> str | None:
         claimant = secrets.token_hex(8)
-        due = await self._runner.change(lambda tx: claim(tx, self._webhooks, claimant), _WORKER)
+
+        async def give_back(due: Due | None) -> None:
+            if due is not None:
+                await self._runner.change(lambda tx: release(tx, due, claimant), _WORKER)
+
+        claiming = self._runner.change(lambda tx: claim(tx, self._webhooks, claimant), _WORKER)
+        due = await or_given_back(claiming, give_back)
         if due is None:
             return None
         try:
             outcome = await send(http, self._webhooks[due.endpoint], due.event_id, due.body, self._runner.clock.now())
         except asyncio.CancelledError:
-            await self._runner.change(lambda tx: release(tx, due, claimant), _WORKER)
+            with contextlib.suppress(StorageUnavailableError):
+                await give_back(due)
             raise
         return await self._runner.change(lambda tx: settle(tx, due, claimant, outcome), _WORKER)
 
@@ -168,6 +173,12 @@ class Deliveries:
         if now - self._tidied_at > _TIDY_SECONDS * 1_000_000:
             self._tidied_at = now
             await self._runner.change(lambda tx: tidy(tx, self._webhooks), _WORKER)
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if not task.cancelling():  # again, it would leave off giving back what it was sending
+            task.cancel()
 
 
 async def _heard(news: asyncio.Event, seconds: float) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
 from muxi_identity.arguments import check_note
-from muxi_identity.errors import IdentityChangedError, StorageUnavailableError
+from muxi_identity.errors import IdentityChangedError, MuxiError, StorageUnavailableError
 from muxi_identity.identifiers import IdentifierRules
 from muxi_identity.identity.cache import Fence, IdentityCache
 from muxi_identity.identity.history import Event, told_as, write_events
@@ -59,6 +60,17 @@ def identity_changed() -> IdentityChangedError:
     return IdentityChangedError(
         "Who this identifier belongs to changed while the call was under way; nothing was written. Call again."
     )
+
+
+async def or_given_back(claiming: Awaitable[T], give_back: Callable[[T], Awaitable[object]]) -> T:
+    """Wait for a claim, which runs to its end; where nobody waits for it any more, give back what it brings."""
+    task = asyncio.ensure_future(claiming)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(MuxiError):  # whoever is cancelled ends as that; its lease gives the claim back
+            await give_back(await task)
+        raise
 
 
 class Runner:
