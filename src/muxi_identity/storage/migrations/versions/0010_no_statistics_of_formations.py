@@ -36,20 +36,24 @@ _TABLES = (
     "muxi_users",
     "muxi_working_memory",
 )
+# Dropping them locks a table while some of its indexes are built again: of this many rows a moment.
+_SMALL = 100_000
 _GATHERED = sa.text(
-    "SELECT tablename FROM pg_stats WHERE schemaname = current_schema() AND attname = :column"
-).bindparams(column=_COLUMN)
+    "SELECT s.tablename FROM pg_stats s JOIN pg_class c ON c.oid = to_regclass(s.tablename)"
+    " WHERE s.schemaname = current_schema() AND s.attname = :column AND c.reltuples <= :rows"
+).bindparams(column=_COLUMN, rows=_SMALL)
 
 
 def upgrade() -> None:
-    """Gather none from now on, and drop those that are there."""
+    """Gather none from now on, and drop those of small tables; `muxi db check` tells of the others."""
     connection = op.get_bind()
     if connection.dialect.name != "postgresql":
         return
     gathered = set(connection.scalars(_GATHERED))
     for table in _TABLES:
         if table in gathered:
-            # A type set anew, be it the same, is what drops them. The rows stay as they are.
+            # A type set anew, be it the same, is what drops them. The rows stay as they are, and the indexes but for
+            # those with an expression or a condition.
             op.alter_column(table, _COLUMN, type_=sa.Text(), existing_nullable=False)
         op.execute(f"ALTER TABLE {table} ALTER COLUMN {_COLUMN} SET STATISTICS 0")
 
