@@ -181,7 +181,7 @@ async def test_what_breaks_off_an_upload_is_told_as_it_is() -> None:
 @pytest.mark.parametrize("kind", ["awaited", "iterated", "read"])
 async def test_rows_that_take_their_time_are_sent_as_they_come(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importing, "_PIECE_SECONDS", 0)
-    late = bad(408, "REQUEST_TIMEOUT", "Retry-After: 1")
+    late = bad(408, "REQUEST_TIMEOUT", "Retry-After: 1", "Connection: close")
 
     async def answer(request: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent.set()
@@ -226,6 +226,7 @@ async def test_rows_that_take_their_time_are_sent_as_they_come(kind: str, monkey
             await client.import_users(sources[kind]())
         assert caught.value.retryable
         assert len(place.requests) == 1
+        await place.requests[0].gone.wait()
 
 
 async def test_details_may_have_any_name() -> None:
