@@ -34,6 +34,7 @@
     ├── AccessError
     │   ├── UnauthorizedError           UNAUTHORIZED
     │   └── ForbiddenError              FORBIDDEN
+    ├── RequestTimeoutError             REQUEST_TIMEOUT    (retryable)
     ├── RateLimitedError                RATE_LIMITED       (retryable)
     │   └── LinkCodeLimitError          LINK_CODE_LIMITED  (retryable)
     ├── LinkCodeError                   LINK_CODE_INVALID
@@ -281,6 +282,13 @@ class ForbiddenError(AccessError):
     """The key or token is good, and does not allow this: it takes another one."""
 
     code = "FORBIDDEN"
+
+
+class RequestTimeoutError(MuxiError):
+    """The request took too long to reach the server. Nothing was done, but for rows of an import. Send it again."""
+
+    code = "REQUEST_TIMEOUT"
+    retryable = True
 
 
 class RateLimitedError(MuxiError):

@@ -45,15 +45,17 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 class Scripted:
-    """A server with a script; ``requests`` is what it got."""
+    """A server with a script; ``requests`` is what it got, on so many ``connections``."""
 
     def __init__(self, *script: Behaviour) -> None:
         self._script = list(script)
         self.requests: list[Request] = []
+        self.connections = 0
         self.arrived = asyncio.Event()
         self.url = ""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         with contextlib.suppress(ConnectionError):
             while not writer.is_closing() and (request := await read_request(reader)) is not None:
                 self.requests.append(request)

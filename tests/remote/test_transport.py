@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -24,10 +26,12 @@ from muxi_identity import (
     MuxiError,
     NotFoundError,
     RateLimitedError,
+    RequestTimeoutError,
     ServerUnavailableError,
     StorageUnavailableError,
     UserNotFoundError,
 )
+from muxi_identity.client.remote import importing
 from muxi_identity.client.remote.streams import Events
 from muxi_identity.client.remote.transport import Transport
 from tests.remote.servers import Behaviour, Scripted, bad, drop, events, good, hang, raw, scripted
@@ -83,6 +87,7 @@ BROKEN: dict[str, Behaviour] = {
     "compressed": raw(200, b"\x1f\x8b\x08", "Content-Encoding: gzip"),
     "stopping": bad(503, "CLIENT_CLOSED"),
     "under way": bad(409, "REQUEST_IN_PROGRESS", "Retry-After: 1"),
+    "late": bad(408, "REQUEST_TIMEOUT", "Retry-After: 1"),
 }
 
 
@@ -117,7 +122,8 @@ async def test_it_is_told_when_it_was_not_to_be_had(broken: str) -> None:
 
     assert len(place.requests) == 2
     assert caught.value.retryable
-    assert isinstance(caught.value, ConflictError if broken == "under way" else ServerUnavailableError)
+    told = {"under way": ConflictError, "late": RequestTimeoutError}
+    assert isinstance(caught.value, told.get(broken, ServerUnavailableError))
     if isinstance(caught.value, ServerUnavailableError) and broken != "stopping":
         assert place.url in caught.value.message
 
@@ -169,6 +175,57 @@ async def test_what_breaks_off_an_upload_is_told_as_it_is() -> None:
 
         with pytest.raises(LookupError, match="the file of the caller"):
             await client.import_users(rows())
+        await place.requests[0].gone.wait()
+
+
+@pytest.mark.parametrize("kind", ["awaited", "iterated", "read"])
+async def test_rows_that_take_their_time_are_sent_as_they_come(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "_PIECE_SECONDS", 0)
+    late = bad(408, "REQUEST_TIMEOUT", "Retry-After: 1", "Connection: close")
+
+    async def answer(request: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent.set()
+        await late(request, reader, writer)
+        await hang(request, reader, writer)
+
+    sent = asyncio.Event()
+    row = {"identifiers": ["alice@email.com"]}
+    loop = asyncio.get_running_loop()
+    async with calling(answer) as (client, place):
+
+        async def awaited() -> AsyncIterator[Any]:
+            assert not place.connections
+            yield row
+            await sent.wait()
+            yield row
+
+        def iterated() -> Iterator[Any]:
+            assert not place.connections
+            yield row
+            asyncio.run_coroutine_threadsafe(sent.wait(), loop).result(20)
+            yield row
+
+        class Pipe(io.RawIOBase):
+            def __init__(self) -> None:
+                self.rows = iterated()
+
+            def readable(self) -> bool:
+                return True
+
+            def readinto(self, buffer: Any) -> int:
+                piece = b"".join(json.dumps(each).encode() for each in islice(self.rows, 1))
+                buffer[: len(piece)] = piece
+                return len(piece)
+
+        sources: dict[str, Callable[[], Any]] = {
+            "awaited": awaited,
+            "iterated": iterated,
+            "read": lambda: io.BufferedReader(Pipe()),
+        }
+        with pytest.raises(RequestTimeoutError) as caught:
+            await client.import_users(sources[kind]())
+        assert caught.value.retryable
+        assert len(place.requests) == 1
         await place.requests[0].gone.wait()
 
 

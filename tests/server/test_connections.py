@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from muxi_identity import Response, Turn
 from muxi_identity.config import FormationConfig
 from muxi_identity.conversation.offline import OfflineResponder
 from muxi_identity.server import create_app
-from muxi_identity.server.connections import BODY_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, Connection
+from muxi_identity.server.connections import BODY_SECONDS, HEAD_SECONDS, MAX_HEAD_BYTES, ROWS_SECONDS, Connection
 from muxi_identity.server.running import FormationServer, Settings, bind
 from tests.contract.parties import served
 from tests.server.places import ADMIN_KEY, CLIENT_KEY, problem, serve, user, write_formation
@@ -32,18 +33,29 @@ class Listening:
 
     def __init__(self, server: FormationServer, port: int) -> None:
         self.server = server
-        self._port = port
+        self.port = port
 
     async def connect(self, sent: str = "") -> Open:
         """Open a connection and send the beginning of something; return when the server has it."""
         before = set(self.server.server_state.connections)
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(sent.encode())
         await until(lambda: self.server.server_state.connections > before)
         (connection,) = self.server.server_state.connections - before
         assert isinstance(connection, Connection)
-        await until(lambda: not sent or connection._in_head or connection.cycle is not None)
+        await until(lambda: not sent or connection._no_body or connection.cycle is not None)
         return reader, writer
+
+    def only(self) -> Connection:
+        (connection,) = self.server.server_state.connections
+        assert isinstance(connection, Connection)
+        return connection
+
+    async def send(self, writer: asyncio.StreamWriter, sent: str) -> None:
+        """Send a piece of a body on the only connection; return when the server has it."""
+        before = self.only()._pieces
+        writer.write(sent.encode())
+        await until(lambda: self.only()._pieces > before)
 
     def look(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -57,8 +69,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def listening(folder: Path, **settings: int) -> AsyncIterator[Listening]:
-    app = create_app(FormationConfig.load(write_formation(folder)), run_tasks=False)
+async def listening(folder: Path, *, origins: Sequence[str] = (), **settings: int) -> AsyncIterator[Listening]:
+    keys = {"admin_key": ADMIN_KEY, "client_key": CLIENT_KEY}
+    file = write_formation(folder, server={"api_keys": keys, "cors_origins": list(origins)})
+    app = create_app(FormationConfig.load(file), run_tasks=False)
     server = FormationServer(app, Settings(**settings))
     with bind("127.0.0.1", 0) as listener:
         serving = asyncio.create_task(server.serve([listener]))
@@ -97,29 +111,104 @@ async def test_whoever_asks_nothing_is_not_waited_for(tmp_path: Path) -> None:
         assert await answer(endless) == (0, {})
 
 
-async def test_a_body_must_come_on(tmp_path: Path) -> None:
+async def test_trailers_are_no_headers_and_have_an_end(tmp_path: Path) -> None:
+    chunked = "Host: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    refused = f"POST /v1/users HTTP/1.1\r\n{chunked}"
     async with listening(tmp_path) as place:
-        for path in ("/v1/users", "/v1/users/resolve"):
-            stuck = await place.connect(f"POST {path} HTTP/1.1\r\nHost: x\r\n{KEY}Content-Length: 100\r\n\r\n{{")
-            place.look(BODY_SECONDS + 1)
-            status, told = await answer(stuck)
-            assert (status, told["code"]) == (408, "REQUEST_TIMEOUT")
-        answered = place.server.config.app.sites.first.metrics._answered  # type: ignore[union-attr]
-        await until(lambda: len(answered) == 2)
-        assert [status for _, _, status in answered] == [408, 408]
+        for asks in (f"GET /health HTTP/1.1\r\n{chunked}", refused, f"GET /nowhere HTTP/1.1\r\n{chunked}"):
+            for end in ("0\r\nx: ", "1;x=", "0\r\n" + "x: y\r\n" * 10):
+                reader, writer = await place.connect(asks + end)
+                connection = place.only()
+                writer.write(end[-6:].encode() * MAX_HEAD_BYTES)
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.read()
+                writer.close()
+                assert len(connection.cycle.scope["headers"]) == 2
+                await until(lambda: not place.server.server_state.connections)
+        chunks = "1;x=y\r\n{\r\n" + f"1;{'x' * 1000}\r\n \r\n" * 100 + "1\r\n}\r\n0\r\nX-Muxi-User-ID: a\r\n\r\n"
+        long = await place.connect(f"POST /v1/users HTTP/1.1\r\nConnection: close\r\n{KEY}{chunked}{chunks}")
+        assert (await answer(long))[0] == 201
 
-        head = f"POST /v1/users/import HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{KEY}"
-        slow = await place.connect(f"{head}Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
-        (connection,) = place.server.server_state.connections
-        assert isinstance(connection, Connection)
-        for letter in '{"identifiers": ["alice@email.com"]}\n':
-            before = connection._heard
-            slow[1].write(f"1\r\n{letter}\r\n".encode())
-            await until(lambda before=before: connection._heard > before)  # type: ignore[misc]
-            place.look(BODY_SECONDS - 2)
-        slow[1].write(b"0\r\n\r\n")
-        status, told = await answer(slow)
-        assert (status, told["data"]["created"]) == (200, 1)
+
+async def test_nobody_without_a_key_is_waited_for(tmp_path: Path) -> None:
+    body = "Host: x\r\nContent-Length: 1000000\r\n\r\n"
+    async with listening(tmp_path) as place:
+        for asks, status in (("GET /health", 200), ("GET /v1/ready", 200), ("POST /v1/users", 401)):
+            reader, writer = await place.connect(f"{asks} HTTP/1.1\r\n{body}")
+            assert int((await reader.readuntil(b"\r\n\r\n")).split()[1]) == status
+            for _ in range(HEAD_SECONDS + 1):
+                await place.send(writer, "x")
+                place.look(1)
+            await reader.read()
+            writer.close()
+            await until(lambda: not place.server.server_state.connections)
+
+
+async def test_a_body_must_be_there_in_time(tmp_path: Path) -> None:
+    origin = "https://app.example"
+    rows = "POST /v1/users/import HTTP/1.1\r\nHost: x\r\n"
+    async with listening(tmp_path, origins=[origin]) as place:
+        for path in ("/v1/users", "/v1/users/resolve"):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nOrigin: {origin}\r\n{KEY}Content-Length: 100\r\n\r\n"
+            reader, writer = await place.connect(head)
+            for _ in range(BODY_SECONDS + 1):
+                await place.send(writer, " ")  # a byte now and then makes no body
+                place.look(1)
+            answered = await reader.read()
+            writer.close()
+            assert answered.startswith(b"HTTP/1.1 408 ")
+            assert b'"REQUEST_TIMEOUT"' in answered
+            head_of = answered.partition(b"\r\n\r\n")[0].lower()
+            for header in (
+                "connection: close",
+                "cache-control: no-store",
+                "retry-after: 1",
+                f"access-control-allow-origin: {origin}",
+            ):
+                assert header.encode() in head_of.split(b"\r\n")
+
+        head = f"{rows}Connection: close\r\n{KEY}Transfer-Encoding: chunked\r\n\r\n"
+        for end in ("0\r\n\r\n", ""):
+            reader, writer = await place.connect(head)
+            for piece in ('{"identifiers": ', '["alice@email.com"]', "}\n"):
+                await place.send(writer, f"{len(piece):x}\r\n{piece}\r\n")
+                place.look(ROWS_SECONDS - 2)
+            writer.write(end.encode())
+            if end:
+                status, told = await answer((reader, writer))
+                assert (status, told["data"]["created"]) == (200, 1)
+            else:
+                place.look(ROWS_SECONDS + 1)
+                status, told = await answer((reader, writer))
+                assert (status, told["code"]) == (408, "REQUEST_TIMEOUT")
+                assert "Rows before that: 1." in told["message"]
+        answered_by_status = place.server.config.app.sites.first.metrics._answered  # type: ignore[union-attr]
+        await until(lambda: sum(answered_by_status.values()) == 4)
+        assert sorted(status for _, _, status in answered_by_status) == [200, 408, 408, 408]
+
+
+async def test_whoever_does_not_read_is_not_waited_for(tmp_path: Path) -> None:
+    asks = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with listening(tmp_path) as place:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", place.port))
+            client.send((asks * 30).encode())
+            await until(lambda: place.server.server_state.connections)
+            connection = place.only()
+            await until(connection.transport.get_write_buffer_size)
+            place.look(1)
+            for _ in range(3):  # who reads on, if slowly, has time
+                place.look(BODY_SECONDS - 1)
+                before = connection.transport.get_write_buffer_size()
+                while connection.transport.get_write_buffer_size() == before:
+                    with contextlib.suppress(BlockingIOError):
+                        client.recv(1 << 16)
+                    await asyncio.sleep(0)
+                assert place.server.server_state.connections
+            place.look(BODY_SECONDS + 1)
+            await until(lambda: not place.server.server_state.connections)
 
 
 async def test_connections_are_bounded(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ PUBLIC = [
     "RefusedRow",
     "ReplaceResult",
     "RequestInProgressError",
+    "RequestTimeoutError",
     "ResolvedUser",
     "Responder",
     "Response",

@@ -96,8 +96,10 @@ class Call:
     """When the token expires that it came with (microseconds)."""
     of_server: bool = False
     """Whether it was called outside of every formation."""
+    takes_rows: bool = False
+    """Whether its body may take as long as it likes, as long as something comes."""
     is_late: bool = False
-    """Whether its body stopped coming, and the client was told so."""
+    """Whether its body takes too long: whoever reads it raises RequestTimeoutError."""
     _bound: Reference | None = None
     _events: bool = False
 

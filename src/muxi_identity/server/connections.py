@@ -1,26 +1,36 @@
-"""Connections: how long a client may take to ask, how long its head may be, and how many are open at a time.
+"""Connections: how long a client may take to ask and to read, how long its head may be, how many are open at a time.
 
-Without these bounds whoever opens connections and sends nothing, or a byte a minute, keeps everybody else out
-(Slowloris), and a head without an end fills the memory.
+Without these bounds whoever opens connections and sends nothing, or a byte a minute, or reads nothing, keeps everybody
+else out (Slowloris), and a head or trailers without an end fill the memory.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from muxi_identity.server.call import Call
-from muxi_identity.server.envelope import failure
 from muxi_identity.server.operations import SCOPE
 
 HEAD_SECONDS = 20
 """How long a request's head may take to arrive, and the first one's first byte."""
 BODY_SECONDS = 60
-"""How long a body may make no progress while it is waited for."""
+"""How long a body may take to arrive, and how long a client may read nothing of what it is answered."""
+ROWS_SECONDS = 3_600
+"""How long nothing of an import may come: whoever sends it has the admin key, and may have to wait for each row."""
 MAX_HEAD_BYTES = 65_536
+"""Bytes that are no body, on end: a head, the trailers behind a body, what is said of each piece of one."""
 _SHORT_SECONDS = 1  # for a head, on a connection that is one too many
+
+
+class _Owed(NamedTuple):
+    """What a client is waited for, for how many seconds; ``mark`` changes with each step that counts as one."""
+
+    what: str
+    seconds: int
+    mark: object
 
 
 class Connection(HttpToolsProtocol):
@@ -35,61 +45,77 @@ class Connection(HttpToolsProtocol):
         self._most = most
         self._served, self._busy = self.app, busy
         self._too_many = False
-        self._in_head = False
-        self._heard = 0
-        self._looked: tuple[object, bool, int] = (None, False, 0)
+        self._no_body = 0
+        self._pieces = 0
+        self._owed: _Owed | None = None
         self._waited = 0
 
     def connection_made(self, transport: Any) -> None:
         """Count the connection."""
         super().connection_made(transport)
         self._too_many = len(self.connections) > self._most
+        self._owed = self._owes()
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless it is a head that is too long."""
-        self._heard += len(data)
+        """Read on, unless it is too much that is no body."""
+        self._no_body += len(data)
         super().data_received(data)
-        if self._in_head and self._heard > MAX_HEAD_BYTES:
+        if self._no_body > MAX_HEAD_BYTES:
             self.transport.close()
-
-    def on_message_begin(self) -> None:
-        """Begin a head."""
-        super().on_message_begin()
-        self._in_head, self._heard = True, 0
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""
-        self._in_head = False
         self._too_many = self._too_many and len(self.connections) > self._most
         self.app = self._busy if self._too_many else self._served
         super().on_headers_complete()
+        self.headers = []  # trailers come here, and not among the headers that were checked
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._no_body = 0
+        self._pieces += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._no_body = 0
+        super().on_message_complete()
 
     def look(self) -> None:
-        """Note that a second has passed, and close the connection if its client has had its time."""
-        asked = self.cycle is not None and not self.cycle.response_complete
-        before, self._looked = self._looked, (self.cycle, asked, self._heard)
-        if asked:
-            # What we do not read, since there is more than can be worked off, is not the client's fault.
-            waits = self.cycle.more_body and not self.flow.read_paused and before == self._looked
-            most = BODY_SECONDS
+        """Note that a second has passed, and end what the client has had its time for."""
+        before, self._owed = self._owed, self._owes()
+        self._waited = self._waited + 1 if self._owed == before else 0
+        if self._owed is None or self._waited < self._owed.seconds:
+            return
+        if self._owed.what == "reading":
+            self.transport.abort()  # closing would wait for it
+        elif self._owed.what == "body" and self._tell_late():
+            self._waited = 0
         else:
-            waits = before[:2] == self._looked[:2] and self.timeout_keep_alive_task is None
-            most = _SHORT_SECONDS if self._too_many else HEAD_SECONDS
-        self._waited = self._waited + 1 if waits else 0
-        if self._waited >= most:
-            if asked:
-                self._tell_late()
             self.transport.close()
 
-    def _tell_late(self) -> None:
+    def _owes(self) -> _Owed | None:
+        if unread := self.transport.get_write_buffer_size():
+            return _Owed("reading", BODY_SECONDS, unread)
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            if self.timeout_keep_alive_task is not None:
+                return None
+            return _Owed("head", _SHORT_SECONDS if self._too_many else HEAD_SECONDS, cycle)
+        # What we do not read, since there is more than can be worked off, is not the client's fault.
+        if not cycle.more_body or self.flow.read_paused:
+            return None
+        call = cycle.scope.get(SCOPE)
+        if isinstance(call, Call) and call.takes_rows:
+            return _Owed("body", ROWS_SECONDS, self._pieces)
+        return _Owed("body", BODY_SECONDS, cycle)
+
+    def _tell_late(self) -> bool:
+        """Let the call answer that its body is late, unless it was told or answers already."""
         call = self.cycle.scope.get(SCOPE)
-        if not isinstance(call, Call) or self.cycle.response_started:
-            return
+        if not isinstance(call, Call) or call.is_late or self.cycle.response_started:
+            return False
         call.is_late = True
-        message = f"Nothing more of the body came for {BODY_SECONDS} seconds; send it again."
-        body = failure("REQUEST_TIMEOUT", message, {}, call.request_id, call.idempotency_key)
-        head = (
-            "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"content-length: {len(body)}\r\nx-request-id: {call.request_id}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self.cycle.keep_alive = False  # what is left of the body would be read as the next request
+        self.cycle.message_event.set()
+        return True

@@ -97,6 +97,7 @@ _ERRORS: tuple[errors.MuxiError, ...] = (
         credential_id="crd_7c6b5a49382716f5e4d3",
         key_id="3f2a9c1b",
     ),
+    errors.RequestTimeoutError("The request took too long to arrive, and nothing of it was done; send it again."),
     errors.RateLimitedError("Over 600 requests a minute; ask again in 7 seconds.", retry_after=7),
     errors.LinkCodeLimitError(
         "Too many wrong link codes were typed; no code is taken for 540 seconds.", retry_after=540

@@ -1,4 +1,4 @@
-"""How much one caller may ask for: requests a minute, bytes a request."""
+"""How much one caller may ask for: requests a minute."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from time import monotonic
 
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
-
-from muxi_identity.errors import RateLimitedError, TooLargeError
+from muxi_identity.errors import RateLimitedError
 from muxi_identity.server.keys import Role
 from muxi_identity.server_config import RateLimits
 
@@ -75,31 +72,3 @@ class RateLimiter:
                 return at, full
             fullest = min(fullest, (full, at))
         return fullest[1], 0.0
-
-
-async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
-    """Read a request's body, no further than ``limit`` bytes.
-
-    Raises:
-        TooLargeError: There is more; nothing of it is kept.
-        ClientDisconnect: The client went away.
-    """
-    if declared is not None and declared.isdigit() and int(declared[:20]) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"The request is larger than {limit} bytes.", limit=limit)

@@ -19,6 +19,7 @@ from muxi_identity.errors import (
     OutcomeUnknownError,
     RateLimitedError,
     RequestInProgressError,
+    RequestTimeoutError,
     ServerUnavailableError,
     StorageUnavailableError,
     TooLargeError,
@@ -100,6 +101,8 @@ class Operation:
         if self.access is not Access.PUBLIC:
             common += [UnauthorizedError, ForbiddenError, InvalidRequestError, RateLimitedError, ConfigurationError]
             common += [StorageUnavailableError, ServerUnavailableError, TooLargeError]
+        if self.body is not None:
+            common.append(RequestTimeoutError)
         if self.repetition is not None:
             common.append(RequestInProgressError)
         if self.repetition == "once":

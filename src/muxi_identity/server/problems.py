@@ -18,6 +18,7 @@ STATUS: Mapping[type[errors.MuxiError], int] = {
     errors.AccessError: 403,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
+    errors.RequestTimeoutError: 408,
     errors.RateLimitedError: 429,
     errors.LinkCodeError: 422,
     # The data is there and none of the server's keys opens it: nothing that a repetition would mend.

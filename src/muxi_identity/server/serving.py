@@ -22,10 +22,11 @@ from muxi_identity.errors import (
     NotFoundError,
     StorageUnavailableError,
 )
+from muxi_identity.server.bodies import read_body
 from muxi_identity.server.call import IDEMPOTENCY_KEY, USER, USER_SCOPE, USER_TYPE, Access, Call
 from muxi_identity.server.envelope import failure, success
 from muxi_identity.server.idempotency import Claim, Stored
-from muxi_identity.server.limits import NO_JSON, read_body
+from muxi_identity.server.limits import NO_JSON
 from muxi_identity.server.openapi import extra_of, responses_of
 from muxi_identity.server.operations import SCOPE, Endpoint, Operation
 from muxi_identity.server.problems import Problem, internal, problem_of
@@ -109,9 +110,9 @@ def refuse(call: Call, problem: Problem) -> Response:
     return Response(body, problem.status, dict(problem.headers), media_type=JSON)
 
 
-def gone(call: Call) -> Response:
+def gone() -> Response:
     """Return what is left to answer when a body breaks off: nobody reads it, but the log and the numbers name it."""
-    return Response(status_code=408 if call.is_late else 499)
+    return Response(status_code=499)
 
 
 def problem_from(error: Exception, call: Call) -> Problem:
@@ -181,16 +182,13 @@ def _handler(
             call.ask_for_events()
         try:
             call.authenticate(operation.access)
-            if operation.takes_rows:
-                return await inner(request)
+            call.takes_rows = operation.takes_rows
+            if operation.takes_rows or operation.access is Access.PUBLIC:
+                return await inner(request)  # nobody without a key is waited for
             declared = request.headers.get("content-length")
             if operation.user or operation.typed:
                 call.check_names()
-            body = await read_body(
-                request.receive,
-                None if declared is None else declared.encode("latin-1"),
-                call.site.config.server.max_body_bytes,
-            )
+            body = await read_body(call, request.receive, None if declared is None else declared.encode("latin-1"))
             if operation.streams == "asked" and asks_for_events(body):
                 call.ask_for_events()  # whatever it comes to: a refusal and a repetition are told like a first answer
             again = Request(_as_json(request.scope), _once(body, request.receive))
@@ -198,7 +196,7 @@ def _handler(
                 return await inner(again)
             return await _do_once(operation, call, body, inner, again)
         except ClientDisconnect:
-            return gone(call)
+            return gone()
         except Exception as error:  # noqa: BLE001 (the outermost handler)
             return refuse(call, problem_from(error, call))
 

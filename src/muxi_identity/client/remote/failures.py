@@ -11,6 +11,7 @@ _FALLBACKS: Mapping[int, type[errors.MuxiError]] = {
     401: errors.UnauthorizedError,
     403: errors.ForbiddenError,
     404: errors.NotFoundError,
+    408: errors.RequestTimeoutError,
     409: errors.ConflictError,
     413: errors.TooLargeError,
     429: errors.RateLimitedError,

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import IO, Any, Protocol
 
 from muxi_identity.client.remote.asking import Ask, CallerLike, checked_cursor
@@ -22,6 +23,7 @@ from muxi_identity.paging import check_limit
 
 _CHUNK = 1 << 16
 _AT_ONCE = 200
+_PIECE_SECONDS = 1.0
 
 
 class OptionsLike(Protocol):
@@ -216,8 +218,19 @@ async def _of_file(file: Any, sending: _Sending) -> AsyncIterator[bytes]:
 
 
 async def _of_rows(rows: Iterator[Any]) -> AsyncIterator[bytes]:
-    while some := await _aside(lambda: list(islice(rows, _AT_ONCE))):
+    while some := await _aside(_some, rows):
         yield b"".join(_line(row) for row in some)
+
+
+def _some(rows: Iterator[Any]) -> list[Any]:
+    """Return the next rows: many that come quickly, few that come slowly, none at the end."""
+    found: list[Any] = []
+    late = monotonic() + _PIECE_SECONDS
+    for row in islice(rows, _AT_ONCE):
+        found.append(row)
+        if monotonic() > late:
+            break
+    return found
 
 
 async def _of_rows_to_come(rows: AsyncIterable[Any]) -> AsyncIterator[bytes]:

@@ -24,6 +24,7 @@ from muxi_identity.errors import (
     MuxiError,
     RateLimitedError,
     RequestInProgressError,
+    RequestTimeoutError,
     ServerUnavailableError,
     StorageUnavailableError,
 )
@@ -35,6 +36,7 @@ MAX_ANSWER = 256 * 1024 * 1024  # bytes
 MAX_WAIT = 60.0  # seconds that a server may make a call wait before it is tried again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _BROKEN_OFF = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionError)
+_WORTH_ANOTHER = (RateLimitedError, RequestInProgressError, RequestTimeoutError, ServerUnavailableError)
 _BAD_GATEWAY = frozenset({502, 503, 504})
 _JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -178,12 +180,14 @@ class Transport:
         headers = self.headers(ask)
         address = self.address(ask).extend_query([("ignore_columns", column) for column in columns])
         failed: list[Exception] = []
+        # The server is not to wait for rows that take their time: no byte before there is a piece.
+        first = await anext(body, b"")
         try:
             async with self._session.request(
                 ask.method,
                 address,
                 headers={**headers.content, "Content-Type": "application/octet-stream"},
-                data=_noting(body, failed),
+                data=_noting(first, body, failed),
                 allow_redirects=False,
             ) as response:
                 outcome = self._judge(ask, response, await read(response), kind)
@@ -214,7 +218,7 @@ class Transport:
                 error=self.unavailable(what), again=status in _BAD_GATEWAY or status == 429, wait=_seconds(retry_after)
             )
         error = rebuild(status, told.code, told.message, told.details)
-        again = isinstance(error, RateLimitedError | RequestInProgressError | ServerUnavailableError)
+        again = isinstance(error, _WORTH_ANOTHER)
         if isinstance(error, StorageUnavailableError):
             # Under a key it may have been done, and the server would make the repetition wait to find out.
             again = not ask.keyed
@@ -258,8 +262,9 @@ class Transport:
         return url.with_query(query) if query else url
 
 
-async def _noting(body: AsyncIterator[bytes], failed: list[Exception]) -> AsyncIterator[bytes]:
-    """Yield ``body``; what it raises is noted, since whoever sends it tells only that it broke off."""
+async def _noting(first: bytes, body: AsyncIterator[bytes], failed: list[Exception]) -> AsyncIterator[bytes]:
+    """Yield ``first`` and ``body``; what it raises is noted, since whoever sends it tells only that it broke off."""
+    yield first
     try:
         async for piece in body:
             yield piece

@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from fastapi import Query, Request, Response
 
-from muxi_identity.errors import IdentityChangedError, RequestInProgressError
+from muxi_identity.errors import IdentityChangedError, InvalidRequestError, RequestInProgressError, RequestTimeoutError
 from muxi_identity.importing.rows import Options
 from muxi_identity.importing.telling import Listeners
 from muxi_identity.models import ImportReport, PersonPage
 from muxi_identity.paging import MAX_PAGE
+from muxi_identity.server.bodies import Upload
 from muxi_identity.server.call import Access
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.routes.shapes import Cursor, Limit
 from muxi_identity.server.row_streams import ROWS, RowStream
-from muxi_identity.server.uploads import Upload
 
 routes = Routes("Import and export", "Everybody at once. All of it takes the admin key.")
 
@@ -76,17 +76,22 @@ async def import_users(
     key = call.repetition_key
     if import_id is None and key is not None:
         import_id = f"key_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-    return await call.site.formation.imports.run(
-        Upload(request.stream()),
-        Options(on_conflict=on_conflict, verified=verified, create_users=create_users, scoped=scoped),
-        format=format,
-        ignore_columns=ignore_columns,
-        import_id=import_id,
-        dry_run=dry_run,
-        listeners=Listeners(),
-        caller=call.acting()._replace(source=source or "import_users", reason=reason),
-        anew=anew,
-    )
+    try:
+        return await call.site.formation.imports.run(
+            Upload(call, request.receive),
+            Options(on_conflict=on_conflict, verified=verified, create_users=create_users, scoped=scoped),
+            format=format,
+            ignore_columns=ignore_columns,
+            import_id=import_id,
+            dry_run=dry_run,
+            listeners=Listeners(),
+            caller=call.acting()._replace(source=source or "import_users", reason=reason),
+            anew=anew,
+        )
+    except InvalidRequestError as error:
+        if call.is_late:  # the importer knows how far it came, and not why the body broke off
+            raise RequestTimeoutError(error.message) from None
+        raise
 
 
 @routes.add("GET", "/users/export", access=Access.ADMIN, data=None, media=ROWS)

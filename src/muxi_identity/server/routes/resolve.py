@@ -16,10 +16,11 @@ from muxi_identity.errors import (
     UserNotFoundError,
 )
 from muxi_identity.models import ResolvedUser
+from muxi_identity.server.bodies import read_body
 from muxi_identity.server.call import Access, Call
 from muxi_identity.server.envelope import success
 from muxi_identity.server.keys import Role
-from muxi_identity.server.limits import NO_JSON, read_body
+from muxi_identity.server.limits import NO_JSON
 from muxi_identity.server.operations import Calling, Routes
 from muxi_identity.server.problems import Problem
 from muxi_identity.server.routes.shapes import AnyIdentifier, Body, Flag
@@ -81,7 +82,7 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
     call.route = _PATH
     try:
         call.authenticate(Access.USER)
-        body = await read_body(receive, None, call.site.config.server.max_body_bytes)
+        body = await read_body(call, receive, None)
         asked = _decode(body)
         found = None
         if type(asked.identifier) is str and call.role is not Role.TOKEN and not call.has_type:
@@ -96,6 +97,6 @@ async def resolve_directly(call: Call, receive: Receive) -> bytes | Response:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: thousands of brackets
         return refuse(call, Problem(400, InvalidRequestError.code, NO_JSON))
     except ClientDisconnect:
-        return gone(call)
+        return gone()
     except Exception as error:  # noqa: BLE001 (the outermost handler)
         return refuse(call, problem_from(error, call))
