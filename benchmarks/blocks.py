@@ -42,12 +42,13 @@ class Comparison:
 
 async def compare(ours: Block, floor: Block, blocks: int, *, warm_up: int = 2) -> Comparison:
     """Run both in turn, beginning with the one and the other alternately. A round is a block of each."""
-    for _ in range(warm_up):
-        await ours()
-        await floor()
-    # What is there already is not looked through again: a full collection takes longer than a block of either.
-    gc.collect()
-    gc.freeze()
+    if blocks > 1:  # a single round only shows that it runs
+        for _ in range(warm_up):
+            await ours()
+            await floor()
+        # What is there already is not looked through again: a full collection takes longer than a block of either.
+        gc.collect()
+        gc.freeze()
     times: list[float] = []
     rounds: list[float] = []
     floors: list[float] = []

@@ -19,7 +19,7 @@ from muxi_identity.client.operations import Given
 from muxi_identity.storage.tables import identifiers, memories, users
 
 SIZES = (10, 1_000, 10_000)
-QUICK_SIZES = (10, 100, 200)
+QUICK_SIZES = (10, 100)
 _BLOCK = 10
 _NEWEST = 20
 _BATCH = 2_000

@@ -25,4 +25,4 @@ class Extent:
 
 
 FULL = Extent(people=10_000, blocks=60, entries=500_000)
-QUICK = Extent(people=300, blocks=2, entries=5_000, sizes=(600,))
+QUICK = Extent(people=300, blocks=1, entries=5_000, sizes=(600,))

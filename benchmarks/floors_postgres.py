@@ -41,7 +41,7 @@ class PostgresFloor(Floor):
 
     @classmethod
     async def open(cls, url: str, formation_id: str) -> PostgresFloor:
-        pool = await asyncpg.create_pool(url, min_size=POOL, max_size=POOL)
+        pool = await asyncpg.create_pool(url, min_size=0, max_size=POOL)  # the first block connects them
         return cls(await asyncpg.connect(url), pool, formation_id)
 
     async def look_up(self, bucket: bytes) -> None:

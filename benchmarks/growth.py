@@ -7,12 +7,10 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from tests.postgres import start_cluster
-
 from benchmarks.blocks import Block, compare, timed
 from benchmarks.extent import Extent
 from benchmarks.loading import SERVER, load
-from benchmarks.places import DURABLE, Place, open_place
+from benchmarks.places import DURABLE, Place, forgetful_cluster, open_place, started
 from benchmarks.results import Row, Target
 from benchmarks.seeding import given
 
@@ -56,8 +54,7 @@ async def _places(database: str, size: int, small: int, quick: bool) -> AsyncIte
     async with contextlib.AsyncExitStack() as stack:
         cluster = None
         if database == "postgres":
-            cluster = start_cluster(**{} if quick else DURABLE | SERVER)
-            stack.callback(cluster.stop)
+            cluster = forgetful_cluster() if quick else stack.enter_context(started(**DURABLE | SERVER))
         places = [
             await stack.enter_async_context(open_place(database, number, cluster, load)) for number in (size, small)
         ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,22 @@ DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 Seed = Callable[[Place, int], Awaitable[None]]
 
 
+@contextlib.contextmanager
+def started(**settings: str) -> Iterator[PostgresCluster]:
+    """Start a server with these settings, and end it."""
+    cluster = start_cluster(**settings)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@functools.cache
+def forgetful_cluster() -> PostgresCluster:
+    """Return the one server that waits for no disk, for all that measures nothing. It ends with this process."""
+    return start_cluster()
+
+
 @contextlib.asynccontextmanager
 async def open_place(
     database: str,
@@ -53,13 +70,12 @@ async def open_place(
 ) -> AsyncIterator[Place]:
     """Set up ``database`` ("sqlite" or "postgres") with ``people`` seeded users; all is gone afterwards.
 
-    On PostgreSQL it is a database of ``cluster``, or of one of its own, which waits for the disk if ``durable``.
+    On PostgreSQL it is a database of ``cluster``, or of another, which waits for the disk if ``durable``.
     """
     async with contextlib.AsyncExitStack() as stack:
         if database == "postgres":
             if cluster is None:
-                cluster = start_cluster(**DURABLE if durable else {})
-                stack.callback(cluster.stop)
+                cluster = stack.enter_context(started(**DURABLE)) if durable else forgetful_cluster()
             url = cluster.create_database()
             config = configure("postgres", url)
             await stack.enter_async_context(apart(url))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,10 @@ def test_a_command_that_was_killed_can_be_given_again(folder: Path) -> None:
     for name in ("report.jsonl.part", "bad.csv.part"):
         (folder / name).write_text("what a killed run had written")
     run("import", "people.csv", "--ignore-column", "Name", *files, code=7)
-    assert sorted(each.name for each in folder.glob("*.*l*")) == ["formation.yaml", "report.jsonl"]
+    assert sorted(each.name for each in folder.glob("*.*l*")) == [
+        "formation.yaml", "report.jsonl", "report.jsonl.part"
+    ]  # fmt: skip
+    assert {each.read_text() for each in folder.glob("*.part*")} == {"what a killed run had written"}
     assert (folder / "bad.csv").read_text() == "email,slack:T1,Name\nundefined,U2,Bob\n"
     (folder / "bad.csv").write_text("email,slack:T1,Name\nbob@email.com,U2,Bob\n")  # somebody mends it
     run("import", "people.csv", "--ignore-column", "Name", "--rejected", "bad.csv", code=2)
@@ -103,15 +108,29 @@ def test_an_import_that_fails_leaves_what_it_refused_as_a_part(folder: Path) -> 
     assert list(folder.glob("bad.csv*")) == []
 
 
-def test_of_two_commands_that_write_a_file_the_first_one_fails(folder: Path) -> None:
+@pytest.mark.parametrize("reason", [None, errno.EPERM, errno.EOPNOTSUPP])
+def test_of_two_commands_that_write_a_file_the_first_to_end_has_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: int | None
+) -> None:
+    def link(*_: Path) -> None:
+        assert reason is not None
+        raise OSError(reason, os.strerror(reason))
+
+    if reason is not None:  # as where the file system has no hard links
+        monkeypatch.setattr(os, "link", link)
     first = NewFile(folder / "bad.csv")
+    first.write(b"first")
     with NewFile(folder / "bad.csv") as second:
         second.write(b"second")
-    (folder / "bad.csv.part").write_text("a third one")
     with pytest.raises(typer.Exit):
         first.__exit__(None)
-    assert (folder / "bad.csv").read_text() == "second"
-    assert (folder / "bad.csv.part").read_text() == "a third one"
+    assert {each.name: each.read_text() for each in folder.glob("bad*")} == {
+        "bad.csv": "second", "bad.csv.part": "first"
+    }  # fmt: skip
+    told = capsys.readouterr().err
+    assert "bad.csv.part is of another run, and stays as it is" in told
+    assert "bad.csv cannot be written (File exists)" in told
+    assert "bad.csv.part is what was written of" in told
 
 
 def test_a_served_formation_tells_what_it_has_not_told(database_config: FormationConfig, folder: Path) -> None:

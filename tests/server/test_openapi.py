@@ -84,7 +84,7 @@ def test_every_header_that_is_read_is_described(operation: Any, document: dict[s
         "X-Muxi-Source": operation.noted,
         "X-Muxi-Reason": operation.noted,
         "X-Muxi-Actor": operation.access is not Access.PUBLIC and operation.method != "GET",
-        "X-Muxi-Idempotency-Key": operation.repetition is not None,
+        "X-Muxi-Idempotency-Key": operation.repetition is not None or operation.takes_rows,
     }
     assert headers - {"Last-Event-ID"} == {name for name, there in wanted.items() if there}
 

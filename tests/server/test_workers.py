@@ -139,11 +139,48 @@ def test_a_restart_that_cannot_start_leaves_the_workers_as_they_are(tmp_path: Pa
         settings["memory"]["persistent"]["connection_string"] = str(tmp_path)  # a folder
         file.write_text(yaml.safe_dump(settings))
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for(r"(successor of a worker did not start)")
+        server.wait_for(r"(successor of a worker did not start; the others go on)")
         assert resolve(server.url).status_code == 200
         os.kill(int(server.wait_for(SERVES, 2)[0]), signal.SIGKILL)
         server.wait_for(SERVES, 3)  # with the configuration that works
         assert resolve(server.url).status_code == 200
+        assert server.stop() == 0
+
+
+_FOURTH_DIES = """
+import os
+from muxi_identity.cli import main
+from muxi_identity.server import supervisor
+
+begin, work, begun = supervisor.Supervisor._start, supervisor.work, []
+
+def count(self):
+    begun.append(self)
+    return begin(self)
+
+def die(*given, **more):
+    if len(begun) == 4:
+        os._exit(1)
+    return work(*given, **more)
+
+supervisor.Supervisor._start, supervisor.work = count, die
+main()
+"""
+
+
+def test_a_restart_that_has_begun_is_brought_to_its_end(tmp_path: Path) -> None:
+    file = write_formation(tmp_path)
+    with running(file, options=TWO, program=("-c", _FOURTH_DIES)) as server:
+        server.wait_for(SERVES, 2)
+        another = "another-client-key-0123456789"
+        file.write_text(file.read_text().replace(CLIENT_KEY, another))
+        server.process.send_signal(signal.SIGHUP)
+        # The first successor has taken over when the second one dies.
+        server.wait_for(r"(successor of a worker did not start, and is started again)")
+        server.wait_for(SERVES, 4)
+        server.wait_for(r"worker (\d+) ended \(0\)", 2)
+        statuses = {resolve(server.url, {"X-Muxi-Client-Key": another}).status_code for _ in range(20)}
+        assert statuses == {200}
         assert server.stop() == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
 import random
@@ -154,6 +155,12 @@ LONG = "x" * MAX_LINE
         (f'a,"{LONG}\nROW"\n', "lines 2 to 4 are one row, and that is longer than 1048576 bytes."),
         (f'a,"\nROW{LONG}",""\n', "lines 2 to 4 are one row, and that is longer than 1048576 bytes."),
         (f'a,"{LONG}"\n', "The line is longer than 1048576 bytes."),
+        ('a,"x"y,"\nROW"\n', "lines 2 to 4 are one row, and that is no CSV ("),
+        ('a,"\n"y,"\nROW"\n', "lines 2 to 5 are one row, and that is no CSV ("),
+        ('a,b\r"\nROW"\n', "lines 2 to 4 are one row, and that is no CSV ("),
+        (f'a"b,{LONG},"x\nROW"\n', "lines 2 to 4 are one row, and that is longer than 1048576 bytes."),
+        (f'a"b,{LONG},"x\nROW', "A quote is opened in line 2 and never closed: lines 2 to 4, the last one,"),
+        (f'a"b,{LONG},x\n', "The line is longer than 1048576 bytes."),
     ],
 )
 def test_what_is_quoted_is_never_taken_for_rows(row: str, fault: str) -> None:
@@ -181,6 +188,25 @@ def test_the_records_are_those_of_the_csv_module() -> None:
         assert not any(each.fault for each in found)
         assert [each.cells if each.raw else [] for each in found] == wanted
     assert whole > 1_000
+
+
+def test_where_records_begin_is_where_the_csv_module_begins_them() -> None:
+    """Also in what is no CSV to the strict, and in lines that come in pieces, as those that are too long do."""
+    chance = random.Random(8)
+
+    def line(at: int, text: str) -> Line:
+        if chance.random() < 0.6:
+            return Line(at, text.encode())
+        cuts = [0, *sorted(chance.choices(range(len(text) + 1), k=3)), len(text) + 1]
+        return Line(at, None, [f"{text}\n"[one:other].encode() for one, other in itertools.pairwise(cuts)])
+
+    for _ in range(3_000):
+        text = "".join(chance.choices('ab",,\n""', k=chance.randrange(1, 24)))
+        lines = text.removesuffix("\n").split("\n")
+        reader = csv.reader(io.StringIO(text))
+        wanted = [1, *(reader.line_num + 1 for _ in reader)][:-1]
+        found = CsvRecords((line(at, each) for at, each in enumerate(lines, 1)), ",")
+        assert [each.line for each in found] == wanted, text
 
 
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 A quote that is opened holds all that follows until it is closed, however much that is. What stands in it may be a text
 that somebody wrote, with lines that look like rows: none of them is ever read as one, also where the row is refused.
+A quote opens where a cell begins; behind other text, and behind one that was closed, it is a character.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from muxi_identity.importing.lines import MAX_LINE, Line
 
 _INSIDE = rb'(?:[^"]++|"")*+'
+_QUOTED = re.compile(rb'"%b("?+)\Z' % _INSIDE)
 
 
 class Record(NamedTuple):
@@ -35,9 +37,8 @@ class CsvRecords:
         end = delimiter.encode()
         self._lines = lines
         self._delimiter = delimiter
-        self._whole = re.compile(rb'(?:(?:"%b"|[^"%b][^%b]*+)?%b)*+' % (_INSIDE, end, end, end))
-        self._open = re.compile(rb'"%b\Z' % _INSIDE)
-        self._close = re.compile(rb'%b"%b?' % (_INSIDE, end))
+        # A CR ends a cell too: where lines end in it, what follows is the first one of a row.
+        self._whole = re.compile(rb'(?:(?:"%b"[^%b\r]*+|[^"%b\r][^%b\r]*+)?[%b\r])*+' % (_INSIDE, end, end, end, end))
 
     def __iter__(self) -> Iterator[Record]:
         """Yield the records."""
@@ -80,16 +81,16 @@ class CsvRecords:
 
         ``opened`` is the same of the line before.
         """
-        if line.text is None:
-            return opened if line.quotes % 2 == 0 else 0 if opened else line.number
-        at = 0
-        if opened:
-            closed = self._close.match(line.text)
-            if closed is None:
-                return opened
-            at = closed.end()
-        whole = self._whole.match(line.text, at)
-        return line.number if whole and self._open.match(line.text, whole.end()) else 0
+        cell = b'"' if opened else b""
+        same = opened > 0
+        for piece in line.pieces if line.text is None else (line.text,):
+            text = cell + piece
+            end = self._whole.match(text).end()  # type: ignore[union-attr]
+            same = same and end == 0
+            cell = _shortened(text, end)
+        if cell != b'"':
+            return 0
+        return opened if same else line.number
 
     def _read(self, lines: list[Line]) -> tuple[list[str], str]:
         texts = []
@@ -107,6 +108,14 @@ class CsvRecords:
                 return [], "no CSV (a CR is in it, another kind of line end); save it with one kind of line ends"
             return [], f"no CSV ({error})"
         return ([], "no CSV") if more else (cells, "")
+
+
+def _shortened(text: bytes, begin: int) -> bytes:
+    """Return a cell that goes on as the one that begins at ``begin``, and is not yet at its end, would."""
+    quoted = _QUOTED.match(text, begin)
+    if quoted is not None:
+        return b'"' + quoted[1]  # a second quote may be the first half of a doubled one
+    return text[begin : begin + 1] and b"x"
 
 
 def _refused(first: int, last: int, quoted: int, why: str) -> str:

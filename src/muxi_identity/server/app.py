@@ -38,8 +38,8 @@ _ABOUT = """
 One person, many identifiers, one memory. Every call that names a user takes any of their identifiers.
 
 Errors have a stable `code`, a `message` that says what to do, and `details` for programs. A POST that writes and
-carries `X-Muxi-Idempotency-Key` can be sent again: it is done once. Only `/users/resolve`, which is harmless twice,
-and `/users/import`, which has an `import_id`, pass over the key.
+carries `X-Muxi-Idempotency-Key` can be sent again: it is done once. For `/users/import` the key stands for an
+`import_id`, and only `/users/resolve`, which is harmless twice, passes over it.
 """
 
 

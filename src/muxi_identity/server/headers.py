@@ -53,6 +53,10 @@ _ONCE = _header(
     "Sent again with the same key within a day, the request is answered from what it did the first time.",
     maxLength=MAX_KEY,
 )
+_IMPORT = _header(
+    "X-Muxi-Idempotency-Key",
+    "Stands for an `import_id`, if none is given: sent again with the same key, the import goes on where it stood.",
+)
 
 
 def parameters_of(operation: Operation) -> list[dict[str, Any]]:
@@ -68,4 +72,6 @@ def parameters_of(operation: Operation) -> list[dict[str, Any]]:
         found.append(_ACTOR)
     if operation.repetition is not None:
         found.append(_ONCE)
+    if operation.takes_rows:
+        found.append(_IMPORT)
     return found

@@ -56,8 +56,6 @@ class _Place:
     worker: _Worker | None = None
     successor: _Worker | None = None
     """Takes over when it has started; until then the worker goes on."""
-    due: bool = False
-    """Whether the worker is to be replaced by one with the present configuration."""
     failures: int = 0
     not_before: float = field(default=0.0)
 
@@ -83,6 +81,7 @@ class Supervisor:
     ) -> None:
         self._app = app
         self._before: Served | None = None
+        """What they all had before a restart that has not come to its end."""
         self._listener = listener
         self._settings = settings
         self._drain = drain
@@ -137,11 +136,15 @@ class Supervisor:
         # One at a time: at least all but one serve all the while, and the machine bears one more.
         if not any(place.successor for place in self._places):
             for place in self._places:
-                if place.due and place.worker is not None and now >= place.not_before:
+                if place.worker is not None and place.worker.app is not self._app and now >= place.not_before:
                     place.successor = self._start()
                     break
-        if not any(place.due for place in self._places):
+        if all(self._has_present(place) for place in self._places):
             self._before = None
+
+    def _has_present(self, place: _Place) -> bool:
+        """Tell whether a worker serves there with the present configuration."""
+        return place.worker is not None and place.worker.started and place.worker.app is self._app
 
     def _start(self) -> _Worker:
         read, write = os.pipe()
@@ -232,8 +235,6 @@ class Supervisor:
             return
         logger.info("told to restart: the workers are replaced, one after the other")
         self._before, self._app = self._before or self._app, app
-        for place in self._places:
-            place.due = True
 
     def _hear(self, told: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -255,8 +256,8 @@ class Supervisor:
                 if place.worker is not None:
                     self._leaving.append(place.worker)
                     self._stop(place.worker)
-                # Told to restart while it was starting, it serves what was read before.
-                place.worker, place.successor, place.due = successor, None, successor.app is not self._app
+                # Told to restart while it was starting, it serves what was read before, and is replaced next.
+                place.worker, place.successor = successor, None
 
     def _stop(self, worker: _Worker) -> None:
         worker.kill_at = monotonic() + self._settings.grace + _LATE_SECONDS
@@ -276,13 +277,13 @@ class Supervisor:
                 self._leaving.remove(worker)
             for place in self._places:
                 if place.worker is worker:
-                    place.worker, place.due = None, False
+                    place.worker = None
                     self._put_off(place, worker)
                 elif place.successor is worker:
                     place.successor = None
                     self._put_off(place, worker)
-                    if not self._stopping:
-                        self._give_up_restart()
+                    if not self._stopping and worker.app is self._app:
+                        self._reconsider_restart()
 
     def _put_off(self, place: _Place, worker: _Worker) -> None:
         early = not worker.started or monotonic() - worker.begun < _EARLY_SECONDS
@@ -290,12 +291,17 @@ class Supervisor:
         pause = _PAUSES[min(place.failures, len(_PAUSES)) - 1] if early else 0.0
         place.not_before = monotonic() + pause
 
-    def _give_up_restart(self) -> None:
+    def _reconsider_restart(self) -> None:
+        """Go on with a restart whose successor did not start, or back where nobody serves with the new configuration.
+
+        Where somebody does, it is good: to give up then would leave two configurations in service for ever.
+        """
+        if any(self._has_present(place) for place in self._places):
+            logger.error("the successor of a worker did not start, and is started again: others have taken over")
+            return
         logger.error("the successor of a worker did not start; the others go on as they were")
         if self._before is not None:
             self._app, self._before = self._before, None
-        for place in self._places:
-            place.due = False
 
     def _judge(self) -> None:
         now = monotonic()
