@@ -791,3 +791,20 @@ def test_a_rule_that_is_refused_keeps_no_other_from_being_asked(
     found = {finding.rule: finding for finding in asyncio.run(look())}
     assert {"file-integrity", "rule-not-asked", "task-due"} <= set(found)
     assert "json-preferences-value" in str(found["rule-not-asked"].about)
+
+
+async def test_a_sign_is_no_attribute(database_config: FormationConfig) -> None:
+    """It begins the keys of memories that are about nothing. What was learned under it before is nothing broken."""
+    async with client_of(database_config) as client:
+        await client.chat("My # is 5", user_id=D1)
+        assert (await client.list_memories(D1))["memories"] == []
+        kept = await client.add_memory(D1, "My number is 5", key="number", value="5")
+        database = make_database(database_config.database)
+        await database.open()
+        try:
+            learned = sa.text("UPDATE muxi_memories SET key = '#' WHERE memory_id = :memory_id")
+            await database.transact(lambda tx: tx.execute(learned, {"memory_id": kept["memory_id"]}))
+            found = await database.read(lambda tx: check_rows(tx, time_ns() // 1000, database_config.id))
+        finally:
+            await database.close()
+    assert {finding.rule for finding in found} <= {"memory-words"}
