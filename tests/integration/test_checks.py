@@ -1,8 +1,9 @@
 """What the database is asked about itself: nothing where nothing is wrong, and of each planted fault just its rule.
 
 The faults are planted in copies of furnished databases that have lost every constraint and trigger, in a transaction
-that is taken back. What the finding says to mend it with is done there, too, and must mend it. On SQLite all rules are
-asked of each fault, on PostgreSQL the one that must find it; ``MUXI_LONG=1`` asks all there too.
+that is taken back. Healthy rows then stand beside it: another formation with the same keys, and rows of the same times
+and lines. What the finding says to mend it with is done there, too, must mend it, and leave those alone. On SQLite all
+rules are asked of each fault, on PostgreSQL the one that must find it; ``MUXI_LONG=1`` asks all there too.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from muxi_identity import LinkCodeError
 from muxi_identity.config import DatabaseConfig, FormationConfig
 from muxi_identity.context.inspection import inspect_formation
-from muxi_identity.storage.checks import NOTICE, RULES, Rule, check, check_rows, rules_for
+from muxi_identity.storage.checks import NOTICE, RULES, Finding, Rule, check, check_rows, rules_for
 from muxi_identity.storage.checks.engine import engine_findings
+from muxi_identity.storage.checks.rule import BEGIN, COMMIT
 from muxi_identity.storage.checks.times import IN_ORDER
 from muxi_identity.storage.opening import make_database
 from muxi_identity.storage.tables import metadata
+from muxi_identity.storage.tables.search import FILL_WORDS
 from tests.formations import Time, client_of
 from tests.postgres import PostgresCluster
 
@@ -298,7 +301,15 @@ def _short(table: sa.Table) -> str:
 
 GENERIC = _generic_faults()
 # What mends these is for a person to decide or to call: the finding shows where to look.
-_BY_HAND = {"key-twice", "key-positive", "formation-form", "memory-words", "time-ahead", "user-erased"}
+_BY_HAND = {
+    "key-twice",
+    "key-positive",
+    "formation-form",
+    "formation-missing",
+    "memory-words",
+    "time-ahead",
+    "user-erased",
+}
 # In the copy on PostgreSQL the column is generated no longer.
 BY_HAND = {"sqlite": _BY_HAND, "postgresql": {*_BY_HAND, "memory-index"}}
 
@@ -325,11 +336,12 @@ class Loose:
             for statement in fault:
                 given = {"short": b"short"} if ":short" in statement else {}
                 assert connection.execute(sa.text(statement), given).rowcount > 0, statement
+            _stand_by(connection)
             found = [finding for each in rules for finding in each.findings(connection, self.now)]
             for finding in found:
-                for statement in finding.statements if finding.rule == rule.name else ():
-                    connection.exec_driver_sql(statement)
+                run_statements(connection, [finding] if finding.rule == rule.name else [])
             left = {finding.rule for each in rules for finding in each.findings(connection, self.now)}
+            assert _bystanders_hurt(connection) == []
             return {finding.rule for finding in found}, left
 
         return self.run(work)
@@ -351,6 +363,68 @@ class Loose:
         return self.loop.run_until_complete(asynchronously())
 
 
+def run_statements(connection: Connection, found: list[Finding]) -> None:
+    """Run what findings say to mend them with, inside of the transaction of a test."""
+    for finding in found:
+        for statement in finding.statements:
+            if statement not in (BEGIN, COMMIT):
+                connection.exec_driver_sql(statement)
+
+
+# Rows of "f" beside those of a fault: they have the same time, line or first key, and another of what callers choose.
+_BESIDE = {
+    "muxi_api_keys": {"role": "'client'"},
+    "muxi_idempotency": {"key": "key || ' beside'"},
+    "muxi_import_notes": {"import_id": "'beside'"},
+    "muxi_imports": {"import_id": "'beside'"},
+    "muxi_requests": {"key": "fingerprint"},
+}
+
+
+_LIKE_G = {"formation_id": "'g' AS formation_id", "body": """replace(body, '"f"', '"g"') AS body"""}
+
+
+def _keep(connection: Connection) -> None:
+    """Put healthy rows aside, which :func:`_stand_by` brings in: "g" is like "f"."""
+    for table in metadata.sorted_tables:
+        other = ", ".join(_LIKE_G.get(each.name, f'"{each.name}"') for each in table.columns)
+        connection.exec_driver_sql(f"CREATE TABLE kept_{table.name} AS SELECT {other} FROM {table.name}")
+        if table.name in _BESIDE:
+            beside = ", ".join(_BESIDE[table.name].get(each.name, each.name) for each in table.columns)
+            connection.exec_driver_sql(f"INSERT INTO kept_{table.name} SELECT {beside} FROM {table.name}")
+    of_two = "FROM muxi_separations WHERE other_pk = (SELECT max(other_pk) FROM muxi_separations)"
+    same_time = "SELECT formation_id, one_pk, other_pk, (SELECT min(separated_at) FROM muxi_separations)"
+    connection.exec_driver_sql(f"INSERT INTO kept_muxi_separations {same_time} {of_two}")
+    connection.exec_driver_sql(f"DELETE {of_two}")
+
+
+def _stand_by(connection: Connection) -> None:
+    inserts = [
+        f"INSERT INTO {table.name} ({_names(table)}) SELECT {_names(table)} FROM kept_{table.name}"
+        for table in metadata.sorted_tables
+    ]
+    if connection.dialect.name == "postgresql":
+        every = ", ".join(f"i{number} AS ({insert})" for number, insert in enumerate(inserts))
+        connection.exec_driver_sql(f"WITH {every} SELECT 1")
+    else:
+        for insert in (*inserts, f"{FILL_WORDS} WHERE formation_id = 'g'"):
+            connection.exec_driver_sql(insert)
+
+
+def _bystanders_hurt(connection: Connection) -> list[str]:
+    """Return the tables in which a mend changed rows that nothing was wrong with."""
+    gone = " UNION ALL ".join(
+        f"SELECT '{table.name}' WHERE EXISTS"
+        f" (SELECT {_names(table)} FROM kept_{table.name} EXCEPT SELECT {_names(table)} FROM {table.name})"
+        for table in metadata.sorted_tables
+    )
+    return list(connection.exec_driver_sql(gone).scalars())
+
+
+def _names(table: sa.Table) -> str:
+    return ", ".join(f'"{column.name}"' for column in table.columns)
+
+
 async def use_everything(config: FormationConfig, time: Time) -> None:
     """Leave a row of every kind that clients write."""
     async with client_of(config, time) as client:
@@ -366,8 +440,9 @@ async def use_everything(config: FormationConfig, time: Time) -> None:
         undone = await client.merge_users("usr_d", "usr_e")
         await client.unmerge_users(undone["merge_id"])
         await client.delete_user("usr_f")
-        await client.associate_user_identifiers([("H1", "slack"), ("H2", "slack")], "usr_h")
-        await client.split_user("usr_h", [("H2", "slack")])
+        await client.associate_user_identifiers([("H1", "slack"), ("H2", "slack"), ("H3", "slack")], "usr_h")
+        for name in ("H2", "H3"):
+            await client.split_user("usr_h", [(name, "slack")])
         await client.associate_user_identifiers([D1], "usr_d", verified=True)
         reply = await client.chat("My budget is $5", user_id=D1)
         await client.set_session_context(reply["session_id"], D1, {"topic": "money"})
@@ -444,6 +519,7 @@ def _loosen(connection: Connection) -> None:
         connection.exec_driver_sql(f"CREATE TABLE loose AS SELECT * FROM {table.name}")
         connection.exec_driver_sql(f"DROP TABLE {table.name}" + " CASCADE" * (connection.dialect.name == "postgresql"))
         connection.exec_driver_sql(f"ALTER TABLE loose RENAME TO {table.name}")
+    _keep(connection)
 
 
 @pytest.fixture(scope="module")
@@ -609,6 +685,8 @@ def _of_the_same_row(name: str) -> set[str]:
     return set()
 
 
+# The databases of the tests sort by bytes, which has no version: as if the operating system told one.
+_SORTED = "CREATE FUNCTION pg_database_collation_actual_version(oid) RETURNS text LANGUAGE sql AS $$ SELECT 'newer' $$"
 ENGINE_FAULTS = {
     "sqlite": {
         "schema-parts": ("DROP TRIGGER tr_memories_changed", "DROP INDEX uq_sessions_key"),
@@ -629,7 +707,11 @@ ENGINE_FAULTS = {
             " ADD CONSTRAINT ck_users_not_own_parent CHECK (parent_pk <> pk) NOT VALID",
         ),
         "trigger-off": ("ALTER TABLE muxi_messages DISABLE TRIGGER ALL",),
-        "collation-changed": ("UPDATE pg_database SET datcollversion = 'older' WHERE datname = current_database()",),
+        "collation-changed": (
+            _SORTED,
+            "SET LOCAL search_path TO public, pg_catalog",
+            "UPDATE pg_database SET datcollversion = 'older' WHERE datname = current_database()",
+        ),
     },
 }
 
@@ -664,6 +746,8 @@ def test_a_schema_that_does_not_keep(rule: str, postgres_database: tuple[Formati
 
     def work(connection: Connection) -> Any:
         for statement in ENGINE_FAULTS["postgresql"][rule]:
+            if rule == "collation-changed":  # no version was kept of a database that was upgraded
+                assert engine_findings(connection) == []
             connection.exec_driver_sql(statement)
         return engine_findings(connection)
 
@@ -681,6 +765,8 @@ def test_a_schema_that_does_not_keep(rule: str, postgres_database: tuple[Formati
     assert [finding.rule for finding in found] == [rule]
     assert found[0].about
     assert found[0].statements
+    # REINDEX DATABASE is refused inside of a transaction.
+    assert BEGIN not in found[0].statements or rule != "collation-changed"
 
 
 KEYED_FAULTS = {
@@ -705,8 +791,7 @@ def test_what_the_key_tells(rule: str, loose_sqlite: Loose) -> None:
     def work(connection: Connection) -> Any:
         assert connection.execute(sa.text(KEYED_FAULTS[rule])).rowcount > 0
         found = inspect_formation(connection, _KEYED, SECRET, loose_sqlite.now)
-        for statement in (statement for finding in found for statement in finding.statements):
-            connection.exec_driver_sql(statement)
+        run_statements(connection, found)
         return found, inspect_formation(connection, _KEYED, SECRET, loose_sqlite.now)
 
     found, left = loose_sqlite.run(work)
@@ -720,15 +805,21 @@ NO_TEXT = "CAST(x'ff41' AS TEXT)"
 CELLS = {
     "muxi_messages.content": NO_TEXT,
     "muxi_identifiers.spelling": NO_TEXT,
-    "muxi_identifiers.value": "CAST(x'4100ff' AS TEXT)",
+    "muxi_identifiers.value": "CAST(x'00410042c3a900' AS TEXT)",
     "muxi_identifiers.metadata": "CAST(x'c328' AS TEXT)",
     "muxi_preferences.value": "CAST(x'eda080' AS TEXT)",
-    "muxi_credentials.ciphertext": "ciphertext || x'00'",
+    "muxi_credentials.ciphertext": "CAST(ciphertext AS TEXT)",
     "muxi_credentials.service": "x'6769'",
     "muxi_history.reason": NO_TEXT,
     "muxi_users.version": "'many'",
+    "muxi_users.created_at": "'1 000'",
     "muxi_formations.key_check": "'text'",
     "muxi_memories.content": NO_TEXT,
+}
+# What no statement can turn into what it must be without taking off what it says.
+FOR_A_PERSON = {
+    *(cell for cell, value in CELLS.items() if value == NO_TEXT),
+    *("muxi_identifiers.metadata", "muxi_preferences.value", "muxi_users.version", "muxi_users.created_at"),
 }
 
 
@@ -757,9 +848,12 @@ def test_what_a_cell_cannot_hold(cell: str, sqlite_file: tuple[FormationConfig, 
         (found,) = look(connection)
         assert (found.about, found.rows, found.formation_id) == (cell, number, "f")
         assert found.keys[0] == f"pk {key}" or table == "muxi_formations"
-        for statement in found.statements:
-            connection.exec_driver_sql(statement)
-        assert [each for each in look(connection) if "NULL" not in statement] == []
+        run_statements(connection, [found])
+        assert bool(look(connection)) == (cell in FOR_A_PERSON)
+        assert not found.statements or cell not in FOR_A_PERSON or table == "muxi_users"
+        if cell == "muxi_identifiers.value":
+            left = connection.exec_driver_sql(f"SELECT DISTINCT value FROM muxi_identifiers {which}").scalars()
+            assert left.all() == ["AB\xe9"]
     engine.dispose()
 
 
@@ -791,3 +885,127 @@ def test_a_rule_that_is_refused_keeps_no_other_from_being_asked(
     found = {finding.rule: finding for finding in asyncio.run(look())}
     assert {"file-integrity", "rule-not-asked", "task-due"} <= set(found)
     assert "json-preferences-value" in str(found["rule-not-asked"].about)
+
+
+# Mends at their edges
+
+
+def test_nothing_is_said_to_delete_a_formation_or_a_secret() -> None:
+    """A formation's key cannot be checked, nor a revoked key stay revoked, when its row is gone."""
+    for rule in RULES:
+        for statement in rule.statements:
+            assert "DELETE FROM muxi_formations" not in statement or "min(" in statement, rule.name
+            of_identifiers = "DELETE FROM muxi_identifiers" in statement
+            assert not of_identifiers or "NOT secret" in statement or "min(" in statement, rule.name
+
+
+def _mended(loose: Loose, faults: tuple[str, ...], names: set[str], look: str) -> tuple[set[str], list[Any]]:
+    """Plant faults, mend by the rules of these ``names``, and return what is broken then, and what ``look`` reads."""
+    rules = list(rules_for(loose.dialect))
+
+    def work(connection: Connection) -> tuple[set[str], list[Any]]:
+        for fault in faults:
+            assert connection.exec_driver_sql(fault).rowcount > 0, fault
+        _stand_by(connection)
+        for rule in rules:
+            if rule.name in names:
+                run_statements(connection, rule.findings(connection, loose.now))
+        left = {finding.rule for rule in rules for finding in rule.findings(connection, loose.now)}
+        assert _bystanders_hurt(connection) == []
+        return left, [tuple(row) for row in connection.exec_driver_sql(look)]
+
+    found: tuple[set[str], list[Any]] = loose.run(work)
+    return found
+
+
+_REVOKED = "UPDATE muxi_identifiers SET unlinked_at = linked_at WHERE type = 'api_key'"
+_UNLINKED = (
+    "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor) SELECT formation_id, 5002,"
+    " linked_at, 'identifier:unlink', 'usr_d', pk, 'test' FROM muxi_identifiers WHERE type = 'api_key'"
+)
+_SECRET_LEFT = "SELECT count(*) FROM muxi_identifiers WHERE formation_id = 'f' AND secret AND unlinked_at IS NOT NULL"
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("fk_identifiers_user", f"UPDATE muxi_identifiers SET user_pk = {GONE} WHERE type = 'api_key'"),
+        ("ck_identifiers_owned", "UPDATE muxi_identifiers SET user_pk = NULL, unlinked_at = NULL WHERE secret"),
+        ("nn_identifiers", "UPDATE muxi_identifiers SET value = NULL, secret = NULL WHERE type = 'api_key'"),
+        ("nn_identifiers", "UPDATE muxi_identifiers SET spelling = NULL, bucket = NULL, slot = NULL WHERE secret"),
+    ],
+)
+def test_a_secret_stays_revoked(rule: str, fault: str, loose_sqlite: Loose) -> None:
+    left, rows = _mended(loose_sqlite, (_REVOKED, _UNLINKED, fault), {rule}, _SECRET_LEFT)
+    assert left <= {"identifier-times"}
+    assert rows == [(1,)]
+
+
+def test_what_an_identifier_lacks_is_taken_from_what_it_has(loose_sqlite: Loose) -> None:
+    faults = (
+        "UPDATE muxi_identifiers SET value = NULL WHERE spelling = 'D1'",
+        "UPDATE muxi_identifiers SET spelling = NULL, slot = NULL WHERE spelling = 'd@example.com'",
+    )
+    look = "SELECT value, spelling FROM muxi_identifiers WHERE formation_id = 'f' AND value IN ('D1', 'd@example.com')"
+    left, rows = _mended(loose_sqlite, faults, {"nn_identifiers"}, f"{look} ORDER BY 1")
+    assert left == set()
+    assert rows == [("D1", "D1"), ("d@example.com", "d@example.com")]
+
+
+def test_what_cannot_be_known_is_left(loose_sqlite: Loose) -> None:
+    faults = ("UPDATE muxi_formations SET key_check = NULL", "UPDATE muxi_messages SET content = NULL")
+    look = "SELECT count(*) FROM muxi_messages UNION ALL SELECT count(*) FROM muxi_formations"
+    names = {"nn_formations", "nn_messages"}
+    left, rows = _mended(loose_sqlite, faults, names, look)
+    assert left == names
+    assert rows == [(4,), (2,)]
+
+
+_MANY = 1_100
+_NUMBERS = {
+    "sqlite": f"(WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {_MANY}) SELECT n FROM n)",
+    "postgresql": f"(SELECT generate_series(1, {_MANY}) AS n)",
+}
+
+
+@pytest.mark.parametrize("place", ["loose_sqlite", "loose_postgres"])
+def test_keys_are_drawn_for_as_many_rows_as_there_are(place: str, request: pytest.FixtureRequest) -> None:
+    loose = request.getfixturevalue(place)
+    users = (
+        "INSERT INTO muxi_users (formation_id, pk, public_id, root_pk, created_at, version)"
+        f" SELECT 'f', 5000 + n, 'usr_many_' || n, 5000 + n, 1, 0 FROM {_NUMBERS[loose.dialect]} numbers"
+    )
+    look = "SELECT count(DISTINCT pk), count(*) FROM muxi_history WHERE formation_id = 'f' AND actor = 'mended'"
+    left, rows = _mended(loose, (users,), {"user-created"}, look)
+    assert left <= {"memory-index"}
+    assert rows == [(_MANY, _MANY)]
+
+
+def test_a_merge_of_an_earlier_life_is_none(loose_sqlite: Loose) -> None:
+    """Its people were deleted, which left the history alone, and made again since."""
+    faults = (
+        "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, other_user_id, merge_id, actor)"
+        " SELECT 'f', 5000, min(created_at) - 1, 'user:merge', 'usr_g', 'usr_h', 'mrg_earlier', 'test' FROM muxi_users",
+        FAULTS["merge-of-member"][0],
+    )
+    look = "SELECT count(*) FROM muxi_merges WHERE merge_id = 'mrg_earlier'"
+    left, rows = _mended(loose_sqlite, faults, {"merge-of-member"}, look)
+    assert left == set()
+    assert rows == [(0,)]
+
+
+async def test_a_sign_is_no_attribute(database_config: FormationConfig) -> None:
+    """It begins the keys of memories that are about nothing. What was learned under it before is nothing broken."""
+    async with client_of(database_config) as client:
+        await client.chat("My # is 5", user_id=D1)
+        assert (await client.list_memories(D1))["memories"] == []
+        kept = await client.add_memory(D1, "My number is 5", key="number", value="5")
+        database = make_database(database_config.database)
+        await database.open()
+        try:
+            learned = sa.text("UPDATE muxi_memories SET key = '#' WHERE memory_id = :memory_id")
+            await database.transact(lambda tx: tx.execute(learned, {"memory_id": kept["memory_id"]}))
+            found = await database.read(lambda tx: check_rows(tx, time_ns() // 1000, database_config.id))
+        finally:
+            await database.close()
+    assert {finding.rule for finding in found} <= {"memory-words"}

@@ -340,6 +340,7 @@ def test_database(muxi: Commands) -> None:
     assert "message-owner" in told
     assert "To mend it: " in told
     (statement,) = finding["statements"]
+    assert told.splitlines().index(".bail on") < told.splitlines().index(f"    {statement};")
     assert f"{statement};" in told
     assert ", ".join(finding["keys"]) in told
     with sqlite3.connect(muxi.file.with_name("test.db")) as connection:

@@ -49,9 +49,11 @@ _NO_KEY = Finding(
 
 
 _BY_SQL = (
-    "Statements are for psql or sqlite3. Back up first, stop what uses the database (processes remember what was), and "
-    "check again afterwards."
+    "Statements are for {}. Back up first, stop what uses the database (processes remember what was), begin with the "
+    "line above the first of them, which has it stop at an error, and check again afterwards."
 )
+# What lets no statement be run behind one that was refused.
+_SHELLS = {"sqlite": ("sqlite3", ".bail on"), "postgres": ("psql", r"\set ON_ERROR_STOP on")}
 
 
 @app.command("upgrade")
@@ -106,7 +108,8 @@ def check_database(config: ConfigOption = None, json: JsonOption = False) -> Non
     Ends with 1 where something is wrong.
     """
     with ending_well():
-        revision, findings = asyncio.run(_look(load(config)))
+        loaded = load(config)
+        revision, findings = asyncio.run(_look(loaded))
     newest = migrate.newest()
     ok = all(finding.level != BROKEN for finding in findings)
     if json:
@@ -116,12 +119,16 @@ def check_database(config: ConfigOption = None, json: JsonOption = False) -> Non
         console.print(
             f"Schema: revision {revision}" + ("." if revision == newest else f"; this program's is {newest}.")
         )
+        shell, stop = _SHELLS[loaded.database.provider]
+        by_sql = [finding for finding in findings if finding.statements]
         for finding in findings:
+            if finding in by_sql[:1]:
+                console.print(marked(stop), soft_wrap=True)
             _print(finding)
         if ok:
             console.print("Every rule holds.")
-        elif any(finding.statements for finding in findings):
-            console.print(_BY_SQL, soft_wrap=True)
+        elif by_sql:
+            console.print(_BY_SQL.format(shell), soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
 

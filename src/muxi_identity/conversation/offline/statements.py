@@ -12,6 +12,7 @@ from muxi_identity.context.memories.facts import Fact
 from muxi_identity.conversation.offline.recall import NAME, held, relation_key
 from muxi_identity.conversation.offline.verbs import PLURAL, Relation, read_relation, without_subject
 from muxi_identity.conversation.offline.wording import MAX_VALUE, fold, shape, unstop, value_words, vocabulary
+from muxi_identity.storage.tables import DIGEST
 
 _COPULA = re.compile(
     r"(is|are|was|were|will be|has been|have been|should be|equals?|=|became|becomes|remains?|stays|"
@@ -148,9 +149,9 @@ def tidy(value: str) -> str:
 
 
 def is_thing(phrase: str) -> bool:
-    """Tell whether a phrase is one noun phrase, with no verb of its own in it."""
+    """Tell whether a phrase is one noun phrase that can be asked for, with no verb of its own in it."""
     words = phrase.lower().split()
-    return 0 < len(words) <= _MAX_THING and _NOT_A_THING.isdisjoint(words)
+    return 0 < len(words) <= _MAX_THING and _NOT_A_THING.isdisjoint(words) and not fold(phrase).startswith(DIGEST)
 
 
 def state(thing: str, value: str, known: Mapping[str, Fact], owner: str = "My", verb: str = "") -> list[Fact]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from muxi_identity.storage.checks.belongings import BELONGING_RULES
 from muxi_identity.storage.checks.cells import CELLS, cell_findings, reading_anything
 from muxi_identity.storage.checks.constraints import constraint_rules
-from muxi_identity.storage.checks.engine import engine_findings
+from muxi_identity.storage.checks.engine import READ_FIRST, engine_findings
 from muxi_identity.storage.checks.history import HISTORY_RULES
 from muxi_identity.storage.checks.identifiers import IDENTIFIER_RULES, UNLINK
 from muxi_identity.storage.checks.keys import key_rules
@@ -62,13 +62,17 @@ __all__ = [
 
 
 def check(connection: Connection, now: int) -> list[Finding]:
-    """Return all that is broken: in the database as such, then in every formation.
+    """Return all that is broken, in the order in which it is mended: what rows are found by, the rows of every
+    formation, and the rest of the database as such, which refuses rows that are broken.
 
     ``now`` in microseconds since 1970.
     """
     with reading_anything(connection):
         found = engine_findings(connection)
-        return [*found, *check_rows(connection, now)] if rows_can_be_asked(found) else found
+        if not rows_can_be_asked(found):
+            return found
+        first = [finding for finding in found if finding.rule in READ_FIRST]
+        return [*first, *check_rows(connection, now), *(finding for finding in found if finding not in first)]
 
 
 def rows_can_be_asked(found: list[Finding]) -> bool:

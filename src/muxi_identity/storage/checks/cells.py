@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, Connection, LargeBinary, Table, Text, text
 
-from muxi_identity.storage.checks.rule import MOST_KEYS, MOST_SHOWN, Finding, quoted
+from muxi_identity.storage.checks.rule import MOST_SHOWN, Finding, quoted
 from muxi_identity.storage.tables import metadata
 
 CELLS = "cell-kind"
@@ -18,9 +18,14 @@ _MEANING = (
     "Cells hold what their column cannot: text that is no UTF-8 or has a NUL in it, or a value of another kind. "
     "Whoever reads them gets an error."
 )
-_MEND = (
-    "Restore the rows from a back-up. Where there is none, give the cells a value of their kind; check again then, "
-    "since what they said is gone."
+_OTHER_KIND = (
+    "Restore the rows from a back-up. Where there is none, give the cells a value of their kind: what says the same in "
+    "it is turned into it, the rest a person must read."
+)
+_NUL = "Restore the rows from a back-up. Where there is none, take the NULs out; the rest of the text stays."
+_NO_TEXT = (
+    "Restore the rows from a back-up. Where there is none, have a program read what is left of the text and write that "
+    "(in Python: sqlite3 with text_factory = lambda raw: raw.decode('utf-8', 'replace')), or write it anew by hand."
 )
 
 
@@ -47,13 +52,12 @@ def cell_findings(connection: Connection, formation_id: str | None = None) -> li
 
 
 class _Cell(NamedTuple):
-    """One cell: the row by its key and by its number in the file, the column, and whether it is of another kind."""
+    """One cell: the row by its key, the column, and how it is to be mended."""
 
     formation_id: str
     key: str
-    rowid: int
     column: Column[object]
-    other_kind: bool
+    mend: str
 
 
 def _of_table(connection: Connection, table: Table, formation_id: str | None) -> Iterator[Finding]:
@@ -68,19 +72,20 @@ def _of_table(connection: Connection, table: Table, formation_id: str | None) ->
         text(statement).execution_options(yield_per=_AT_ONCE),
         {} if formation_id is None else {"formation_id": formation_id},
     )
-    counts: dict[tuple[str, str, bool], int] = {}
-    first: dict[tuple[str, str, bool], list[_Cell]] = {}
+    counts: dict[tuple[str, str, str], int] = {}
+    first: dict[tuple[str, str, str], list[_Cell]] = {}
     for row in rows:
         key = ", ".join(f"{name} {getattr(row, name)}" for name in keys if isinstance(getattr(row, name), int))
         for number, column in enumerate(table.columns):
             found = getattr(row, f"c{number}")
-            if found is None or (isinstance(found, bytes) and _is_text(found)):
+            mend = None if found is None else _mend(found)
+            if mend is None:
                 continue
-            cell = _Cell(str(row.formation_id), key or f"row {row.at}", row.at, column, isinstance(found, str))
-            group = (cell.formation_id, column.name, cell.other_kind)
+            cell = _Cell(str(row.formation_id), key or f"row {row.at}", column, mend)
+            group = (cell.formation_id, column.name, mend)
             counts[group] = counts.get(group, 0) + 1
             kept = first.setdefault(group, [])
-            if len(kept) < MOST_KEYS:
+            if len(kept) < MOST_SHOWN:
                 kept.append(cell)
     for group, number in sorted(counts.items()):
         yield _finding(table, number, first[group])
@@ -103,30 +108,44 @@ def _kind(column: Column[object]) -> str:
     return "blob" if isinstance(column.type, LargeBinary) else "integer"
 
 
-def _is_text(raw: bytes) -> bool:
+def _mend(found: bytes | str) -> str | None:
+    if isinstance(found, str):
+        return _OTHER_KIND
     try:
-        return "\0" not in raw.decode()
+        return _NUL if "\0" in found.decode() else None
     except UnicodeDecodeError:
-        return False
+        return _NO_TEXT
 
 
 def _finding(table: Table, number: int, cells: list[_Cell]) -> Finding:
-    column = cells[0].column
-    rows = f"rowid IN ({', '.join(quoted(cell.rowid) for cell in cells)})"
-    statements: tuple[str, ...] = ()
-    if column.name != "formation_id" and column not in table.primary_key.columns.values():
-        if cells[0].other_kind:
-            value = f'CAST("{column.name}" AS {_kind(column).upper()})'
-        else:
-            value = "NULL" if column.nullable else "''"
-        statements = (f'UPDATE {table.name} SET "{column.name}" = {value} WHERE {rows}',)
+    formation_id, _, column, mend = cells[0]
+    of_keys = column.name == "formation_id" or column in table.primary_key.columns.values()
     return Finding(
-        cells[0].formation_id,
+        formation_id,
         CELLS,
         number,
         _MEANING,
-        _MEND,
+        mend,
         about=f"{table.name}.{column.name}",
-        keys=tuple(cell.key for cell in cells[:MOST_SHOWN]),
-        statements=statements,
+        keys=tuple(cell.key for cell in cells),
+        statements=() if of_keys else tuple(_statements(table, column, formation_id, mend)),
     )
+
+
+def _statements(table: Table, column: Column[object], formation_id: str, mend: str) -> Iterator[str]:
+    """Nothing that a cell says is taken off: what cannot be made readable so, words say what to do about."""
+    name, kind = f'"{column.name}"', _kind(column)
+    here = f"UPDATE {table.name} SET {name} = {{0}} WHERE formation_id = {quoted(formation_id)} AND {{1}}"
+    if mend == _OTHER_KIND:
+        same = f" AND CAST(CAST({name} AS INTEGER) AS TEXT) = {name}" if kind == "integer" else ""
+        yield here.format(f"CAST({name} AS {kind.upper()})", f"typeof({name}) NOT IN ('{kind}', 'null'){same}")
+    elif mend == _NUL:
+        # Functions on text end at a NUL, those on bytes do not.
+        at = "instr(rest, x'00')"
+        without = (
+            f"(WITH RECURSIVE parts (said, rest) AS (SELECT '', CAST({name} AS BLOB) UNION ALL"
+            f" SELECT said || CAST(substr(rest, 1, {at} - 1) AS TEXT), substr(rest, {at} + 1) FROM parts"
+            f" WHERE {at} > 0)"
+            f" SELECT said || CAST(rest AS TEXT) FROM parts WHERE {at} = 0)"
+        )
+        yield here.format(without, f"typeof({name}) = 'text' AND instr(CAST({name} AS BLOB), x'00') > 0")

@@ -21,11 +21,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 
 from muxi_identity.storage.checks.mending import CHECKS, mend_foreign, mend_required
+from muxi_identity.storage.checks.naming import named, own
 from muxi_identity.storage.checks.rule import Rule
 from muxi_identity.storage.tables import identifiers, metadata, users
 
 _DAMAGED = "Find out how the constraint came to be missing or its index damaged; put it back after the rows are mended."
-_NAMED = ("pk", "merge_id", "position")
 
 
 def constraint_rules() -> Iterator[Rule]:
@@ -71,9 +71,9 @@ def _key(table: Table, name: str, parts: list[str]) -> Iterator[Rule]:
             "Delete those that say the same as another one. Of the rest, which are shown, keep the row that is right; "
             f"then REINDEX TABLE {table.name} where its index was damaged. {_DAMAGED}",
             (
-                f"DELETE FROM {table.name} WHERE {place} NOT IN"
-                f" (SELECT min({place}) FROM {table.name} GROUP BY {every})",
-                f"SELECT {place}, * FROM {table.name} WHERE ({key}) IN"
+                f"DELETE FROM {table.name} WHERE {{those}} AND {place} NOT IN"
+                f" (SELECT min({place}) FROM {table.name} WHERE {{those}} GROUP BY {every})",
+                f"SELECT {place}, * FROM {table.name} WHERE {{those}} AND ({key}) IN"
                 f" (SELECT {key} FROM {table.name} WHERE {there} GROUP BY {key} HAVING count(*) > 1)",
             ),
             dialect=dialect,
@@ -84,8 +84,8 @@ def _key(table: Table, name: str, parts: list[str]) -> Iterator[Rule]:
 def _foreign(table: Table, constraint: ForeignKeyConstraint) -> Rule:
     target = constraint.referred_table
     pairs = [(element.parent.name, element.column.name) for element in constraint.elements]
-    named = " AND ".join(f"c.{own} IS NOT NULL" for own, _ in pairs)
-    same = " AND ".join(f"x.{theirs} = c.{own}" for own, theirs in pairs)
+    given = " AND ".join(f"c.{ours} IS NOT NULL" for ours, _ in pairs)
+    same = " AND ".join(f"x.{theirs} = c.{ours}" for ours, theirs in pairs)
     provenance = target is identifiers
     # Where the owner is gone as well, the key on the owner says so.
     owner = (
@@ -107,11 +107,12 @@ def _foreign(table: Table, constraint: ForeignKeyConstraint) -> Rule:
         mend = f"Restore that row from a back-up. Where nobody misses it, those of {table.name} are of no use either."
     return Rule(
         str(constraint.name),
-        f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {named}{owner}"
+        f"SELECT {named(table, 'c')} FROM {table.name} c WHERE {given}{owner}"
         f" AND NOT EXISTS (SELECT 1 FROM {target.name} x WHERE {same})",
         meaning,
         f"{mend} {_DAMAGED}",
         mend_foreign(constraint),
+        own=own(table),
         kept_by_schema=True,
     )
 
@@ -122,10 +123,11 @@ def _checks(table: Table) -> Iterator[Rule]:
             condition = str(constraint.sqltext)
             yield Rule(
                 str(constraint.name),
-                f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE NOT ({condition})",
+                f"SELECT {named(table, 'c')} FROM {table.name} c WHERE NOT ({condition})",
                 f"Rows of {table.name} break the check {constraint.name}: {condition}.",
                 f"See what wrote them. Restore them from a back-up, or set what the check asks for. {_DAMAGED}",
                 CHECKS[str(constraint.name)],
+                own=own(table),
                 kept_by_schema=True,
             )
 
@@ -134,10 +136,12 @@ def _required(table: Table) -> Rule:
     missing = " OR ".join(f"{_quoted(column)} IS NULL" for column in table.columns if not column.nullable)
     return Rule(
         f"nn_{table.name.removeprefix('muxi_')}",
-        f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {missing}",
+        f"SELECT {named(table, 'c')} FROM {table.name} c WHERE {missing}",
         f"Rows of {table.name} lack a value that every row must have.",
-        f"Restore the rows from a back-up. Else fill in what can be known; the rest is of no use. {_DAMAGED}",
+        f"Restore the rows from a back-up. Else fill in what can be known. Of the rest, which are shown, complete what "
+        f"somebody misses, and delete what is of no use. {_DAMAGED}",
         mend_required(table),
+        own=own(table),
         kept_by_schema=True,
     )
 
@@ -148,22 +152,14 @@ def _booleans(table: Table) -> Iterator[Rule]:
             careful = int(column.name == "secret")
             yield Rule(
                 f"bool_{table.name.removeprefix('muxi_')}_{column.name}",
-                f"SELECT c.formation_id, {_shown(table)} FROM {table.name} c WHERE {_quoted(column)} NOT IN (0, 1)",
+                f"SELECT {named(table, 'c')} FROM {table.name} c WHERE {_quoted(column)} NOT IN (0, 1)",
                 f"{table.name}.{column.name} is neither true nor false in some rows.",
                 f"Set it to what shows less to others. {_DAMAGED}",
                 (f"UPDATE {table.name} SET {column.name} = {careful} WHERE {{those}}",),
+                own=own(table),
                 dialect="sqlite",
                 kept_by_schema=True,
             )
-
-
-def _shown(table: Table) -> str:
-    """Return what names a row: a key of ours, or when it was made where callers choose the key."""
-    own = next((name for name in _NAMED if name in table.columns), None)
-    if own is not None:
-        return f"c.{own}"
-    times = ("line", "started_at", "created_at", "separated_at", "began_at")
-    return f"c.{next(name for name in times if name in table.columns)}"
 
 
 def _quoted(column: Column[object]) -> str:

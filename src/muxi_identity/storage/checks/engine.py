@@ -8,11 +8,13 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError
 
 from muxi_identity.storage.checks.catalogue import OURS
-from muxi_identity.storage.checks.rule import Finding
+from muxi_identity.storage.checks.rule import Finding, in_one
 from muxi_identity.storage.checks.schema import MISSING, schema_findings
 
 _RESTORE = "Restore the database from a back-up, beside this one, and compare the two before you give this one up."
-DAMAGED = "file-integrity"
+DAMAGED, SEARCH_DAMAGED, COLLATION = "file-integrity", "memory-index-damaged", "collation-changed"
+READ_FIRST = (DAMAGED, SEARCH_DAMAGED, COLLATION)
+"""Rules of what rows are found by: as long as one is broken, others may not see what they look for."""
 _MOST_NAMED = 20
 
 
@@ -32,7 +34,7 @@ def _finding(rule: str, about: Sequence[str], meaning: str, mend: str, statement
     if not about:
         return None
     shown = ", ".join(about[:_MOST_NAMED]) + (", ..." if len(about) > _MOST_NAMED else "")
-    return Finding(None, rule, len(about), meaning, mend, about=shown, statements=tuple(dict.fromkeys(statements)))
+    return Finding(None, rule, len(about), meaning, mend, about=shown, statements=tuple(statements))
 
 
 def _integrity(connection: Connection) -> Finding | None:
@@ -70,7 +72,7 @@ def _search_index(connection: Connection) -> Finding | None:
     finally:
         connection.execute(text("DROP TABLE temp.muxi_checked_words"))
     return _finding(
-        "memory-index-damaged",
+        SEARCH_DAMAGED,
         ["muxi_memory_words"] * int(lost > 0),
         "The search index of memories is damaged: they are not found, or searches fail.",
         "Make it anew out of what it holds.",
@@ -107,11 +109,11 @@ _POSTGRES = (
         "Mend the rows that break them, and switch them on as a superuser; then check again.",
     ),
     (
-        "collation-changed",
+        COLLATION,
         "SELECT datname, unnest(ARRAY['REINDEX DATABASE ' || quote_ident(datname),"
         " 'ALTER DATABASE ' || quote_ident(datname) || ' REFRESH COLLATION VERSION'])"
         " FROM pg_database WHERE datname = current_database()"
-        " AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)",
+        " AND datcollversion <> pg_database_collation_actual_version(oid)",
         "The operating system sorts text otherwise than when the indexes were made: rows may not be found by them.",
         "Make every index anew, and say so.",
     ),
@@ -122,6 +124,9 @@ _COLLATION_VERSIONS = 15  # the server's version that keeps them for databases
 def _off(connection: Connection) -> Iterator[Finding | None]:
     version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
     for rule, statement, meaning, mend in _POSTGRES:
-        if rule != "collation-changed" or version >= _COLLATION_VERSIONS:
+        if rule != COLLATION or version >= _COLLATION_VERSIONS:
             found = connection.execute(text(statement)).all()
-            yield _finding(rule, sorted({str(row[0]) for row in found}), meaning, mend, [str(row[1]) for row in found])
+            statements = dict.fromkeys(str(row[1]) for row in found)
+            # REINDEX DATABASE is refused inside of a transaction.
+            together = tuple(statements) if rule == COLLATION else in_one(statements)
+            yield _finding(rule, sorted({str(row[0]) for row in found}), meaning, mend, together)

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from muxi_identity.errors import InvalidIdentifierError
 from muxi_identity.identifiers import normalise, same_value
 from muxi_identity.refusals import parse_scope, parse_type
-from muxi_identity.storage.checks.rule import NEW_KEYS, Rule
+from muxi_identity.storage.checks.rule import KEYS_DRAWN, Rule
 
 # Of two rows the later one is compared with "pk + 0": by the index on keys, all rows before it would be looked through.
 _LIVE = "{0}.unlinked_at IS NULL AND ({0}.expires_at IS NULL OR {0}.expires_at > :now)"
@@ -19,11 +19,11 @@ _ROOT = """
       WHERE m.formation_id = t.formation_id AND m.pk = t.user_pk)"""
 _EVENT = "SELECT 1 FROM muxi_history h WHERE h.formation_id = t.formation_id AND h.identifier_pk = t.pk AND h.event = "
 _WRITE_UNLINK = (
-    NEW_KEYS,
     "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor)"
     f" SELECT t.formation_id, {{key}}, coalesce(t.unlinked_at, {{now}}), 'identifier:unlink', {_ROOT}, t.pk, 'mended'"
     " FROM muxi_identifiers t WHERE {those} AND t.user_pk IS NOT NULL"
     f" AND NOT EXISTS ({_EVENT} 'identifier:unlink')",
+    KEYS_DRAWN,
 )
 UNLINK = (
     *_WRITE_UNLINK,
@@ -239,10 +239,10 @@ IDENTIFIER_RULES = (
         "Restore the rows of muxi_history that are missing from a back-up. Where there is none, write them anew; "
         "of one that is there too often delete the later ones.",
         (
-            NEW_KEYS,
             "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, identifier_pk, actor)"
             f" SELECT t.formation_id, {{key}}, t.linked_at, 'identifier:link', {_ROOT}, t.pk, 'mended'"
             f" FROM muxi_identifiers t WHERE {{those}} AND NOT EXISTS ({_EVENT} 'identifier:link')",
+            KEYS_DRAWN,
         ),
     ),
     Rule(

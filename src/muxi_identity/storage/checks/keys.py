@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sqlalchemy import Table
+
 from muxi_identity.storage.checks.rule import Rule
 from muxi_identity.storage.tables import metadata
 
@@ -63,9 +65,14 @@ def key_rules() -> Iterator[Rule]:
         "formation-missing",
         " UNION ALL ".join(f"SELECT t.formation_id, 1 AS number FROM {table.name} t WHERE {gone}" for table in others),
         "Rows belong to a formation that there is not: it would be made anew, perhaps with another key.",
-        "Restore its row of muxi_formations from a back-up. Where nobody misses it, delete what is left.",
-        tuple(f"DELETE FROM {table.name} WHERE {{those}}" for table in reversed(others)),
+        "Restore its row of muxi_formations from a back-up: all that is left hangs by it, also which secrets were "
+        "revoked. Only where nobody misses it, delete what is left, which is counted here.",
+        ("SELECT * FROM (" + " UNION ALL ".join(_count(table) for table in others) + ") c WHERE number > 0",),
     )
+
+
+def _count(table: Table) -> str:
+    return f"SELECT '{table.name}' AS lies_in, count(*) AS number FROM {table.name} WHERE {{those}}"
 
 
 def _ahead() -> Iterator[Rule]:

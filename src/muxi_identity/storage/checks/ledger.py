@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muxi_identity.storage.checks.rule import NEW_KEYS, Rule
+from muxi_identity.storage.checks.rule import KEYS_DRAWN, Rule
 
 _HISTORY = (
     "Restore the rows of muxi_history that are missing from a back-up. Where there is none, write them anew; of one "
@@ -13,17 +13,44 @@ _NAMES = """
     (SELECT s.public_id FROM muxi_users s WHERE s.formation_id = t.formation_id AND s.pk = t.secondary_pk)"""
 
 
-def _write_down(event: str, at: str) -> tuple[str, str]:
+def _write_down(event: str, at: str, right: str) -> tuple[str, ...]:
+    """Write the event of a merge where the history does not say it right, then delete what it says beside that.
+
+    In this order, so that nothing is lost where it cannot be written.
+    """
+    event_of = (
+        "FROM muxi_history h WHERE h.formation_id = {0}.formation_id AND h.merge_id = {0}.merge_id"
+        f" AND h.event = '{event}'"
+    )
+    stands = f"{event_of} AND EXISTS (SELECT 1 FROM muxi_merges m WHERE m.formation_id = h.formation_id"
+    stands += f" AND m.merge_id = h.merge_id AND h.at = m.{at} AND {right})"
     return (
-        NEW_KEYS,
         "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, other_user_id, merge_id, actor)"
         f" SELECT t.formation_id, {{key}}, t.{at}, '{event}', {_NAMES}, t.merge_id, 'mended' FROM muxi_merges t"
-        f" WHERE {{those}} AND t.{at} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM muxi_history h"
-        f" WHERE h.formation_id = t.formation_id AND h.merge_id = t.merge_id AND h.event = '{event}')",
+        f" WHERE {{those}} AND t.{at} IS NOT NULL AND NOT EXISTS (SELECT 1 {stands.format('t')})",
+        KEYS_DRAWN,
+        f"DELETE FROM muxi_history WHERE event = '{event}' AND (formation_id, merge_id) IN"
+        " (SELECT formation_id, merge_id FROM muxi_merges WHERE {those})"
+        f" AND pk <> (SELECT min(h.pk) {stands.format('muxi_history')})",
     )
 
 
-_ENTER = """
+_OTHER_IS_RIGHT = (
+    "h.other_user_id IN (SELECT s.public_id FROM muxi_users s"
+    " WHERE s.formation_id = m.formation_id AND s.pk = m.secondary_pk)"
+)
+_BOTH_ARE_RIGHT = (
+    f"{_OTHER_IS_RIGHT} AND h.user_id IN (SELECT p.public_id FROM muxi_users p"
+    " WHERE p.formation_id = m.formation_id AND p.pk = m.primary_pk)"
+)
+
+
+def _enter(which: str) -> str:
+    """Write what the history knows of merges, and the ledger does not, into the ledger.
+
+    Of people who were deleted and made again the history tells as well: merges of an earlier life are none of these.
+    """
+    return f"""
     INSERT INTO muxi_merges
            (formation_id, merge_id, primary_pk, secondary_pk, merged_at, undone_at, mode, actor, source)
     SELECT h.formation_id, h.merge_id, p.pk, s.pk, h.at, (
@@ -32,23 +59,26 @@ _ENTER = """
       FROM muxi_history h
       JOIN muxi_users p ON p.formation_id = h.formation_id AND p.public_id = h.user_id
       JOIN muxi_users s ON s.formation_id = h.formation_id AND s.public_id = h.other_user_id
-     WHERE h.event = 'user:merge' AND NOT EXISTS (
+     WHERE h.event = 'user:merge' AND h.formation_id = {{formation}} AND p.created_at <= h.at AND s.created_at <= h.at
+       AND {which} AND NOT EXISTS (
         SELECT 1 FROM muxi_merges m WHERE m.formation_id = h.formation_id AND m.merge_id = h.merge_id)"""
-"""Writes what the history knows and the ledger does not into the ledger."""
+
+
 _REMEMBER = """
     INSERT INTO muxi_separations (formation_id, one_pk, other_pk, separated_at)
     SELECT p.formation_id, p.one_pk, p.other_pk, max(p.undone_at) FROM (
         SELECT formation_id, undone_at,
                CASE WHEN primary_pk < secondary_pk THEN primary_pk ELSE secondary_pk END AS one_pk,
                CASE WHEN primary_pk < secondary_pk THEN secondary_pk ELSE primary_pk END AS other_pk
-          FROM muxi_merges WHERE undone_at IS NOT NULL AND primary_pk <> secondary_pk) p
+          FROM muxi_merges
+         WHERE formation_id = {formation} AND undone_at IS NOT NULL AND primary_pk <> secondary_pk) p
      WHERE NOT EXISTS (
         SELECT 1 FROM muxi_separations s
          WHERE s.formation_id = p.formation_id AND s.one_pk = p.one_pk AND s.other_pk = p.other_pk)
      GROUP BY p.formation_id, p.one_pk, p.other_pk"""
-"""Remembers every pair that the ledger says was taken apart."""
+"""Remembers every pair of a formation that its ledger says was taken apart."""
 _STANDS_BY_PARENT = """
-    DELETE FROM muxi_merges WHERE undone_at IS NULL AND NOT EXISTS (
+    DELETE FROM muxi_merges WHERE {those} AND undone_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM muxi_users u WHERE u.formation_id = muxi_merges.formation_id AND u.pk = muxi_merges.secondary_pk
            AND u.parent_pk = muxi_merges.primary_pk)"""
 _UNDONE_BY_HISTORY = """
@@ -71,7 +101,7 @@ LEDGER_RULES = (
         "have it either, the merge was made by hand: take the user out of the other one, and merge the two by "
         "`muxi users merge`.",
         (
-            _ENTER,
+            _enter("(s.pk, p.pk) IN (SELECT pk, parent_pk FROM muxi_users WHERE {those})"),
             "UPDATE muxi_merges SET undone_at = NULL WHERE (formation_id, secondary_pk, primary_pk) IN"
             " (SELECT formation_id, pk, parent_pk FROM muxi_users WHERE {those}) AND NOT EXISTS"
             " (SELECT 1 FROM muxi_history h WHERE h.formation_id = muxi_merges.formation_id"
@@ -125,11 +155,7 @@ LEDGER_RULES = (
                     WHERE s.formation_id = m.formation_id AND s.pk = m.secondary_pk))""",
         "The history does not say once that a merge was made, when and of whom.",
         _HISTORY,
-        (
-            "DELETE FROM muxi_history WHERE event = 'user:merge' AND (formation_id, merge_id) IN"
-            " (SELECT formation_id, merge_id FROM muxi_merges WHERE {those})",
-            *_write_down("user:merge", "merged_at"),
-        ),
+        _write_down("user:merge", "merged_at", _BOTH_ARE_RIGHT),
     ),
     Rule(
         "merge-undone-recorded",
@@ -144,9 +170,9 @@ LEDGER_RULES = (
         "Where the ledger says that it was undone, write it down. Where only the history says so, delete what it says, "
         "and undo the merge by `muxi users unmerge`.",
         (
+            *_write_down("user:unmerge", "undone_at", _OTHER_IS_RIGHT),
             "DELETE FROM muxi_history WHERE event = 'user:unmerge' AND (formation_id, merge_id) IN"
-            " (SELECT formation_id, merge_id FROM muxi_merges WHERE {those})",
-            *_write_down("user:unmerge", "undone_at"),
+            " (SELECT formation_id, merge_id FROM muxi_merges WHERE {those} AND undone_at IS NULL)",
         ),
     ),
     Rule(
@@ -166,7 +192,7 @@ LEDGER_RULES = (
             "DELETE FROM muxi_history WHERE {those} AND NOT EXISTS (SELECT 1 FROM muxi_history x"
             " WHERE x.formation_id = muxi_history.formation_id AND x.merge_id = muxi_history.merge_id"
             " AND x.event = 'user:unmerge')",
-            _ENTER,
+            _enter("h.pk IN (SELECT pk FROM muxi_history WHERE {those})"),
             _REMEMBER,
         ),
     ),
@@ -227,9 +253,7 @@ LEDGER_RULES = (
         "Two users are kept apart, and neither an unmerge nor a split says why: a link that should make them one "
         "person is refused.",
         "Forget it, where nobody knows better.",
-        (
-            "DELETE FROM muxi_separations WHERE (formation_id, one_pk, other_pk) IN"
-            " (SELECT formation_id, one_pk, other_pk FROM ({rows}) b)",
-        ),
+        ("DELETE FROM muxi_separations WHERE {those}",),
+        own=("one_pk", "other_pk"),
     ),
 )

@@ -10,6 +10,8 @@ from muxi_identity.storage.checks.rule import Rule
 from muxi_identity.storage.tables import DIGEST, memory_digest, memory_words
 from muxi_identity.storage.tables.search import FILL_WORDS
 
+# What the key of a memory looks like that is about no attribute: no more than that, since "#" may begin an attribute.
+_IS_DIGEST = f"(length(key) = 33 AND key LIKE '{DIGEST}%' AND trim(substr(key, 2), '0123456789abcdef') = '')"
 _OWNER = "lower(hex({0}.formation_id)) || 'u' || {0}.user_pk"
 _MEMORY = "lower(hex({0}.formation_id)) || 'm' || {0}.pk"
 
@@ -28,14 +30,14 @@ MEMORY_RULES = (
         f"""
         SELECT formation_id, pk FROM muxi_memories
          WHERE memory_id NOT LIKE 'mem~_%' ESCAPE '~' OR type = '' OR key = '' OR trim(content) = ''
-            OR (value IS NOT NULL AND key LIKE '{DIGEST}%')""",
+            OR (value IS NOT NULL AND {_IS_DIGEST})""",
         "A memory is not as one is made: without an id, a type, a key or content, or with a value of nothing.",
         "Restore it from a back-up. Where there is none, give it what it lacks; what says nothing is of no use.",
         (
             "DELETE FROM muxi_memories WHERE {those} AND trim(content) = ''",
             "UPDATE muxi_memories SET memory_id = CASE WHEN memory_id LIKE 'mem~_%' ESCAPE '~' THEN memory_id"
             " ELSE 'mem_' || pk END, type = CASE type WHEN '' THEN 'note' ELSE type END,"
-            f" key = CASE WHEN key = '' OR (value IS NOT NULL AND key LIKE '{DIGEST}%') THEN 'mended ' || pk"
+            f" key = CASE WHEN key = '' OR (value IS NOT NULL AND {_IS_DIGEST}) THEN 'mended ' || pk"
             " ELSE key END WHERE {those}",
         ),
     ),

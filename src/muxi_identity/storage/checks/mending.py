@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, Table
 
+from muxi_identity.storage.checks.identifiers import UNLINK
 from muxi_identity.storage.checks.keys import HIGHEST
 from muxi_identity.storage.checks.users import REROOT
 from muxi_identity.storage.tables import OWNED_TABLES, identifiers, link_codes, metadata
 
 _THOSE = "{those}"
+_HERE = "formation_id = {formation}"
 _GIVE_TO_THEIRS = (
     "UPDATE {table} SET user_pk = (SELECT i.user_pk FROM muxi_identifiers i WHERE i.formation_id ="
     " {table}.formation_id AND i.pk = {table}.identifier_pk) WHERE {{those}} AND EXISTS (SELECT 1 FROM"
@@ -54,21 +56,6 @@ _FOREIGN = {
     "fk_task_runs_user": (GIVE_RUN_TO_TASK,),
     "fk_task_runs_provenance": (GIVE_RUN_TO_TASK,),
 }
-CHECKS = {
-    "ck_users_not_own_parent": _BY_ITSELF,
-    "ck_users_root_has_no_parent": ("UPDATE muxi_users SET root_pk = pk WHERE {those} AND parent_pk IS NULL", REROOT),
-    "ck_identifiers_owned": (
-        "UPDATE muxi_identifiers SET unlinked_at = {now} WHERE {those} AND secret",
-        "DELETE FROM muxi_identifiers WHERE {those} AND NOT secret",
-    ),
-    "ck_identifiers_scope_has_type": ("UPDATE muxi_identifiers SET scope = NULL WHERE {those}",),
-    "ck_identifiers_secret_not_kept": ("UPDATE muxi_identifiers SET value = '' WHERE {those}",),
-    "ck_separations_order": (
-        "DELETE FROM muxi_separations WHERE {those} AND one_pk = other_pk",
-        "UPDATE muxi_separations SET one_pk = other_pk, other_pk = one_pk WHERE {those} AND one_pk > other_pk",
-    ),
-}
-"""Of each check, by its name."""
 
 
 def mend_foreign(constraint: ForeignKeyConstraint) -> tuple[str, ...]:
@@ -82,26 +69,50 @@ def mend_foreign(constraint: ForeignKeyConstraint) -> tuple[str, ...]:
 
 
 def delete_rows(table: Table, which: str) -> Iterator[str]:
-    """Return what deletes rows, with those first that name them."""
+    """Return what deletes rows, with those first that name them.
+
+    Secrets are unlinked and kept: what was revoked would else be somebody's again, and in clear, with the next link.
+    """
     keys = f"SELECT formation_id, pk FROM {table.name} WHERE {which}"
     if table is identifiers:
         for owned in OWNED_TABLES:
             if owned is not link_codes:
                 yield f"UPDATE {owned.name} SET identifier_pk = NULL WHERE (formation_id, identifier_pk) IN ({keys})"
         yield f"DELETE FROM muxi_link_codes WHERE (formation_id, identifier_pk) IN ({keys})"
-    else:
-        for other in metadata.sorted_tables:
-            for constraint in other.foreign_key_constraints:
-                if constraint.referred_table is table and "pk" in table.columns:
-                    named = ", ".join(constraint.column_keys)
-                    yield f"DELETE FROM {other.name} WHERE ({named}) IN ({keys})"
+        yield f"DELETE FROM {table.name} WHERE {which} AND NOT secret"
+        yield (
+            f"UPDATE {table.name} SET user_pk = NULL, unlinked_at = coalesce(unlinked_at, {{now}})"
+            f" WHERE {which} AND secret"
+        )
+        return
+    for other in metadata.sorted_tables:
+        for constraint in other.foreign_key_constraints:
+            if constraint.referred_table is table and "pk" in table.columns:
+                named = ", ".join(constraint.column_keys)
+                yield f"DELETE FROM {other.name} WHERE ({named}) IN ({keys})"
     yield f"DELETE FROM {table.name} WHERE {which}"
+
+
+CHECKS = {
+    "ck_users_not_own_parent": _BY_ITSELF,
+    "ck_users_root_has_no_parent": ("UPDATE muxi_users SET root_pk = pk WHERE {those} AND parent_pk IS NULL", REROOT),
+    "ck_identifiers_owned": tuple(delete_rows(identifiers, _THOSE)),
+    "ck_identifiers_scope_has_type": ("UPDATE muxi_identifiers SET scope = NULL WHERE {those}",),
+    "ck_identifiers_secret_not_kept": ("UPDATE muxi_identifiers SET value = '' WHERE {those}",),
+    "ck_separations_order": (
+        "DELETE FROM muxi_separations WHERE {those} AND one_pk = other_pk",
+        "UPDATE muxi_separations SET one_pk = other_pk, other_pk = one_pk WHERE {those} AND one_pk > other_pk",
+    ),
+}
+"""Of each check, by its name."""
 
 
 _BY_EVENT = (
     "(SELECT min(h.at) FROM muxi_history h WHERE h.formation_id = {table}.formation_id AND {same}"
     " AND h.event = '{event}'), {{now}}"
 )
+_SEEMS_HIDDEN = "coalesce(type, '') = 'api_key' OR coalesce(value, '') = ''"
+_IS_HIDDEN = f"coalesce(secret, {_SEEMS_HIDDEN})"
 # What a value can be derived from, or what is so where nobody knows.
 _KNOWN = {
     ("muxi_users", "created_at"): _BY_EVENT.format(
@@ -123,6 +134,17 @@ _KNOWN = {
         "(SELECT s.created_at FROM muxi_sessions s WHERE s.formation_id = muxi_messages.formation_id"
         " AND s.pk = muxi_messages.session_pk), 0"
     ),
+    # What is known of a secret is its hint: no value, and no more of its spelling.
+    ("muxi_identifiers", "value"): f"CASE WHEN {_IS_HIDDEN} THEN '' ELSE spelling END",
+    ("muxi_identifiers", "spelling"): f"CASE WHEN {_IS_HIDDEN} THEN '...' ELSE value END",
+    ("muxi_identifiers", "secret"): _SEEMS_HIDDEN,
+    # Nobody is found in a bucket that nobody knows; a secret stays where nobody can give it to others.
+    ("muxi_identifiers", "bucket"): "{bytes16}",
+    ("muxi_identifiers", "slot"): (
+        "coalesce((SELECT max(x.slot) FROM muxi_identifiers x WHERE x.formation_id = muxi_identifiers.formation_id"
+        " AND x.bucket = muxi_identifiers.bucket), -1) + (SELECT count(*) FROM muxi_identifiers x WHERE x.slot IS NULL"
+        " AND x.formation_id = muxi_identifiers.formation_id AND x.pk <= muxi_identifiers.pk)"
+    ),
     ("muxi_requests", "created_at"): "claimed_until",
     ("muxi_import_notes", "code"): "'INVALID_REQUEST'",
     ("muxi_sessions", "audience"): "'private'",
@@ -132,7 +154,6 @@ _ANYWHERE = {
     "actor": "'mended'",
     "attempt": "1",
     "failures": "1",
-    "secret": "true",
     "continued": "false",
     "shareable": "false",
 }
@@ -140,13 +161,19 @@ _COUNTED = ("epoch", "version", "attempts", "missed", "revision")
 
 
 def mend_required(table: Table) -> tuple[str, ...]:
-    """Return what mends rows that lack a value: what can be known is filled in, and a row that still lacks one goes."""
+    """Return what mends rows that lack a value: what can be known is filled in, and those that still lack one shown.
+
+    Nothing is deleted: a row that lacks one value has all the others, and a formation's own row, or a secret, cannot be
+    made again.
+    """
     required = [column for column in table.columns if not column.nullable]
     known = {column.name: value for column in required if (value := _known(table, column)) is not None}
-    filled = ", ".join(f"{name} = coalesce({name}, {value})" for name, value in known.items())
     missing = " OR ".join(f'"{column.name}" IS NULL' for column in required)
-    statements = [f"UPDATE {table.name} SET {filled} WHERE {missing}"] if filled else []
-    return (*statements, f"DELETE FROM {table.name} WHERE {missing}")
+    which = f"{_HERE} AND ({missing})"
+    filled = ", ".join(f"{name} = coalesce({name}, {value})" for name, value in known.items())
+    unlinked = [each.replace(_THOSE, f"{_HERE} AND bucket IS NULL") for each in UNLINK] if table is identifiers else []
+    updated = [f"UPDATE {table.name} SET {filled} WHERE {which}"] if filled else []
+    return (*unlinked, *updated, f"SELECT {{place}}, * FROM {table.name} WHERE {which}")
 
 
 def _known(table: Table, column: Column[object]) -> str | None:

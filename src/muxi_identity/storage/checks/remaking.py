@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import CheckConstraint, Constraint, ForeignKeyConstraint, Table
+from sqlalchemy import CheckConstraint, Connection, Constraint, ForeignKeyConstraint, Table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import AddConstraint, CreateColumn
 
+from muxi_identity.storage.checks import forms
 from muxi_identity.storage.checks.catalogue import SEQUENCES, WORDS, Catalogue, Kind, Part, indexes_sql, table_sql
+from muxi_identity.storage.checks.rule import in_one
 from muxi_identity.storage.tables import metadata
 from muxi_identity.storage.tables.search import FILL_WORDS, LEXEMES, LEXEMES_INDEX, TRIGGERS, WORDS_TABLE
 
@@ -18,16 +20,47 @@ _SQLITE: Dialect = sqlite.dialect()
 _LEXEMES = (f"ALTER TABLE muxi_memories ADD COLUMN lexemes {LEXEMES}", LEXEMES_INDEX)
 
 
-def remake(parts: Sequence[Part], dialect: str, is_: Catalogue) -> tuple[str, ...]:
+def remake(parts: Sequence[Part], dialect: str, is_: Catalogue, copied: Collection[str] = ()) -> tuple[str, ...]:
     """Return the statements that make ``parts`` as they must be, in an order in which they can be run.
 
-    ``is_`` is what there is: what stands in the way is dropped first.
+    ``is_`` is what there is: what stands in the way is dropped first. ``copied`` are the tables of which
+    :func:`copies` knows a whole copy.
     """
-    made = list((_sqlite if dialect == "sqlite" else _postgres)(parts, is_))
-    return tuple(dict.fromkeys(" ".join(each.split()) for each in made))
+    if dialect == "postgresql":
+        return in_one(_on_one_line(_postgres(parts, is_)))
+    made = in_one(_on_one_line(_sqlite(parts, is_, copied)))
+    rebuilt = any(part.table in copied for part in parts)
+    return ("PRAGMA foreign_keys = OFF", *made, "PRAGMA foreign_keys = ON") if rebuilt else made
 
 
-def _sqlite(parts: Sequence[Part], is_: Catalogue) -> Iterator[str]:
+def _on_one_line(statements: Iterator[str]) -> Iterator[str]:
+    yield from dict.fromkeys(" ".join(each.split()) for each in statements)
+
+
+def copies(connection: Connection) -> list[str]:
+    """Return the tables of which there is a copy beside them, as they must be and of the same rows."""
+    return [table.name for table in metadata.sorted_tables if _is_copied(connection, table)]
+
+
+def copy_of(table: str) -> str:
+    """Return the name of a table's copy, while it is made anew."""
+    return f"{table}_new"
+
+
+def _is_copied(connection: Connection, table: Table) -> bool:
+    made = text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+    sql = connection.execute(made, {"name": copy_of(table.name)}).scalar()
+    if sql is None or dict(forms.table_parts(sql)) != dict(forms.table_parts(table_sql(table, "sqlite"))):
+        return False
+    rows = f"SELECT {_columns(table)} FROM "
+    first, second = rows + table.name, rows + copy_of(table.name)
+    differs = f"SELECT count(*) FROM (SELECT * FROM ({first} EXCEPT {second}) UNION ALL"
+    differs += f" SELECT * FROM ({second} EXCEPT {first}))"
+    numbers = f"SELECT (SELECT count(*) FROM {table.name}) - (SELECT count(*) FROM {copy_of(table.name)})"
+    return not connection.execute(text(numbers)).scalar() and not connection.execute(text(differs)).scalar()
+
+
+def _sqlite(parts: Sequence[Part], is_: Catalogue, copied: Collection[str]) -> Iterator[str]:
     rebuilt = {part.table for part in parts if part.kind in (Kind.CONSTRAINT, Kind.COLUMN) and part.table != WORDS}
     missing = {part.name for part in parts if part.kind is Kind.TABLE and part not in is_}
     for table in metadata.sorted_tables:
@@ -35,7 +68,7 @@ def _sqlite(parts: Sequence[Part], is_: Catalogue) -> Iterator[str]:
             yield table_sql(table, "sqlite")
             yield from _around(table)
         elif table.name in rebuilt and all(Part(Kind.COLUMN, table.name, each.name) in is_ for each in table.columns):
-            yield from _rebuild(table)
+            yield from _take_its_place(table) if table.name in copied else _copy(table)
     for part in parts:
         if part.kind is Kind.COLUMN and part not in is_:
             yield _add_column(part, _SQLITE)
@@ -47,18 +80,26 @@ def _sqlite(parts: Sequence[Part], is_: Catalogue) -> Iterator[str]:
             yield _around_by_name(metadata.tables[part.table])[part.name]
 
 
-def _rebuild(table: Table) -> Iterator[str]:
-    """SQLite changes no constraint of a table that is there: another one takes its place."""
-    new, columns = f"{table.name}_new", ", ".join(f'"{column.name}"' for column in table.columns)
-    yield "PRAGMA foreign_keys = OFF"
-    yield "BEGIN IMMEDIATE"
+# SQLite changes no constraint of a table that is there: another one takes its place. Its shell goes on after an error
+# where nobody told it not to, so nothing is dropped in one go with what may be refused: the copy is made, and only when
+# a check has seen it whole, the old table goes.
+
+
+def _copy(table: Table) -> Iterator[str]:
+    new = copy_of(table.name)
+    yield f"DROP TABLE IF EXISTS {new}"
     yield table_sql(table, "sqlite").replace(f"CREATE TABLE {table.name} ", f"CREATE TABLE {new} ", 1)
-    yield f"INSERT INTO {new} ({columns}) SELECT {columns} FROM {table.name}"
+    yield f"INSERT INTO {new} ({_columns(table)}) SELECT {_columns(table)} FROM {table.name}"
+
+
+def _take_its_place(table: Table) -> Iterator[str]:
     yield f"DROP TABLE {table.name}"
-    yield f"ALTER TABLE {new} RENAME TO {table.name}"
+    yield f"ALTER TABLE {copy_of(table.name)} RENAME TO {table.name}"
     yield from _around(table)
-    yield "COMMIT"
-    yield "PRAGMA foreign_keys = ON"
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f'"{column.name}"' for column in table.columns)
 
 
 def _around(table: Table) -> Iterator[str]:

@@ -14,12 +14,17 @@ HERE = "/*here*/"
 """Stands in a statement where the database does not see by itself that one formation is asked for."""
 THOSE = "{those}"
 """Stands in a statement that mends for the condition that is true of the rows in question."""
+PLACE = "{place}"
+"""Stands in the rows of a rule for where the database keeps a row: it tells apart what callers choose the keys of."""
+BEGIN, COMMIT = "BEGIN", "COMMIT"
 MOST_SHOWN = 20
 MOST_KEYS = 500
 """Of rows that only a program can tell for broken, so many are named in the statements that mend them."""
 _AT_ONCE = 1_000  # rows of a statement whose rows are looked at one by one
 _MOST_FORMATIONS = 1_000
 _COUNTED = "number"
+_Keys = dict[str, list[Any]]
+"""What names rows: columns, and of each what it is in the first of the rows."""
 
 
 class Finding(NamedTuple):
@@ -27,7 +32,7 @@ class Finding(NamedTuple):
 
     ``level`` is "broken", or "notice" for what is no damage but should be known. ``about`` names parts of the schema,
     and ``keys`` the first of the rows by their own keys: never what somebody stored. ``statements`` are what mends it
-    in SQL, to be run in their order.
+    in SQL, to be run in their order, those of one transaction between BEGIN and COMMIT.
     """
 
     formation_id: str | None
@@ -46,10 +51,12 @@ class Rule:
     """One rule. ``rows`` selects ``formation_id`` first, then the key of the row that breaks it: a key of ours, not a
     name that callers choose. A count in its place is of rows that break it together.
 
-    ``statements`` mend it: :data:`THOSE` stands for the condition that is true of the rows that break it,
-    ``{rows}`` for ``rows``, and ``{now}`` for the time of the check. ``broken``, where the database cannot say it,
-    looks at each of the selected rows; one that it cannot read is broken. ``dialect``: on this one alone.
-    ``kept_by_schema``: a constraint keeps it as long as nobody takes the constraint away.
+    ``statements`` mend it, in one transaction: :data:`THOSE` stands for the condition that is true of the rows that
+    break it, ``{formation}`` for their formation, and ``{now}`` for the time of the check. ``own``: the columns,
+    selected as well, that tell rows apart where the shown one does not. ``broken``, where the database cannot say it,
+    looks at each of the selected rows; one that it cannot read is broken. Its rows are named by what they show, and by
+    :data:`PLACE` (as ``place``) where that is not theirs alone. ``dialect``: on this one alone. ``kept_by_schema``: a
+    constraint keeps it as long as nobody takes the constraint away.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Rule:
     meaning: str
     mend: str
     statements: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     broken: Callable[[Row[Any]], bool] | None = None
     dialect: str | None = None
     kept_by_schema: bool = False
@@ -64,15 +72,16 @@ class Rule:
 
     def findings(self, connection: Connection, now: int, formation_id: str | None = None) -> list[Finding]:
         """Return what is broken, by formation; of ``formation_id`` alone where it is given."""
+        dialect = connection.dialect.name
         where = "" if formation_id is None else " WHERE q.formation_id = :formation_id"
         here = "" if formation_id is None else "AND u.formation_id = :formation_id"
-        rows = self.rows.replace(HERE, here)
+        rows = self.rows.replace(HERE, here).replace(PLACE, _SHOWN_PLACE[dialect])
         given: dict[str, Any] = {} if formation_id is None else {"formation_id": formation_id}
         if ":now" in rows:
             given["now"] = now
         if self.broken is not None:
             found = _count_broken(self.broken, _stream(connection, f"SELECT q.* FROM ({rows}) q{where}", given))
-            return [self._finding(connection.dialect.name, now, *each) for each in found]
+            return [self._finding(dialect, now, *each) for each in found]
         statement = (
             f"SELECT q.formation_id, count(*) FROM ({rows}) q{where} GROUP BY q.formation_id"
             f" ORDER BY q.formation_id LIMIT {_MOST_FORMATIONS}"
@@ -81,7 +90,7 @@ class Rule:
         first = f"SELECT q.* FROM ({rows}) q WHERE q.formation_id = :formation_id ORDER BY 2 LIMIT {MOST_SHOWN}"
         return [
             self._finding(
-                connection.dialect.name,
+                dialect,
                 now,
                 where_broken,
                 number,
@@ -90,10 +99,13 @@ class Rule:
             for where_broken, number in counted
         ]
 
-    def _finding(
-        self, dialect: str, now: int, formation_id: str, rows: int, keys: tuple[str, list[Any]] | None
-    ) -> Finding:
-        given = {"those": self._those(now, formation_id, rows, keys), "rows": _line(self.rows, now), "now": str(now)}
+    def _finding(self, dialect: str, now: int, formation_id: str | None, rows: int, keys: _Keys) -> Finding:
+        shown = list(keys.items())[:1]  # the place tells nobody anything
+        statements: tuple[str, ...] = ()
+        if formation_id is not None:  # nothing can be said of rows that are in no formation
+            given = {"those": self._those(dialect, now, formation_id, rows, keys)}
+            given |= {"formation": quoted(formation_id), "now": str(now)}
+            statements = in_one(fill_in(each, dialect, given) for each in self.statements)
         return Finding(
             formation_id,
             self.name,
@@ -101,19 +113,22 @@ class Rule:
             self.meaning,
             self.mend,
             self.level,
-            keys=() if keys is None else tuple(f"{keys[0]} {key}" for key in keys[1][:MOST_SHOWN]),
-            statements=tuple(fill_in(each, dialect, given) for each in self.statements),
+            keys=tuple(f"{name} {key}" for name, found in shown for key in found[:MOST_SHOWN]),
+            statements=statements,
         )
 
-    def _those(self, now: int, formation_id: str, rows: int, keys: tuple[str, list[Any]] | None) -> str:
+    def _those(self, dialect: str, now: int, formation_id: str, rows: int, keys: _Keys) -> str:
         here = f"formation_id = {quoted(formation_id)}"
-        if keys is None:
+        if not keys:
             return here
-        name, found = keys
-        if rows > len(found) and self.broken is None:
-            every = f"SELECT {name} FROM ({_line(self.rows, now)}) b WHERE b.{here}"
-            return f"{here} AND {name} IN ({every})"
-        return f"{here} AND {name} IN ({', '.join(quoted(key) for key in found)})"
+        shown, found = next(iter(keys.items()))
+        if self.broken is None and (self.own or rows > len(found)):
+            # By what is wrong with them, asked again: the keys are too many, or callers choose them.
+            own = ", ".join(("formation_id", *(self.own or (shown,))))
+            return f"({own}) IN (SELECT {own} FROM ({_line(self.rows, now)}) b WHERE b.{here})"
+        names = {name: _PLACES[dialect] if name == _PLACE else name for name in keys}
+        listed = (f"{names[name]} IN ({', '.join(map(quoted, found))})" for name, found in keys.items())
+        return " AND ".join((here, *listed))
 
 
 def _stream(connection: Connection, statement: str, given: Mapping[str, Any]) -> Iterator[Row[Any]]:
@@ -122,19 +137,19 @@ def _stream(connection: Connection, statement: str, given: Mapping[str, Any]) ->
 
 def _count_broken(
     broken: Callable[[Row[Any]], bool], rows: Iterable[Row[Any]]
-) -> Iterator[tuple[str, int, tuple[str, list[Any]]]]:
+) -> Iterator[tuple[str | None, int, _Keys]]:
     counts: dict[str, int] = {}
-    keys: dict[str, list[Any]] = {}
-    name = ""
+    keys: dict[str, _Keys] = {}
     for row in rows:
         if _is_broken(broken, row):
-            name = row._fields[1]
             counts[row.formation_id] = counts.get(row.formation_id, 0) + 1
-            kept = keys.setdefault(row.formation_id, [])
-            if len(kept) < MOST_KEYS:
-                kept.append(tuple(row)[1])
-    for formation_id in sorted(counts):
-        yield formation_id, counts[formation_id], (name, keys[formation_id])
+            names = [row._fields[1], *(name for name in row._fields[2:] if name == _PLACE)]
+            kept = keys.setdefault(row.formation_id, {name: [] for name in names})
+            if counts[row.formation_id] <= MOST_KEYS:
+                for name, found in kept.items():
+                    found.append(getattr(row, name))
+    for formation_id in sorted(counts, key=str):
+        yield formation_id, counts[formation_id], keys[formation_id]
 
 
 def _is_broken(broken: Callable[[Row[Any]], bool], row: Row[Any]) -> bool:
@@ -144,10 +159,10 @@ def _is_broken(broken: Callable[[Row[Any]], bool], row: Row[Any]) -> bool:
         return True  # by hand anything can be written: a number for a text, brackets without end
 
 
-def _keys(rows: Any) -> tuple[str, list[Any]] | None:
+def _keys(rows: Any) -> _Keys:
     name = list(rows.keys())[1]
     found = [row[1] for row in rows]
-    return None if name == _COUNTED else (name, found)
+    return {} if name == _COUNTED else {name: found}
 
 
 def quoted(value: object) -> str:
@@ -155,30 +170,45 @@ def quoted(value: object) -> str:
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
+def in_one(statements: Iterable[str]) -> tuple[str, ...]:
+    """Return statements in one transaction: all of them are done, or none."""
+    every = tuple(each for each in statements if each)
+    return every if len(every) < 2 else (BEGIN, *every, COMMIT)
+
+
 def fill_in(statement: str, dialect: str, given: Mapping[str, str]) -> str:
-    """Return a statement on one line with what it stands for: ``given``, and what the databases spell differently."""
-    own = {name: forms[dialect] for name, forms in _SPELT.items()}
-    every = {**own, **given}
-    return re.sub(r"\{(\w+)\}", lambda found: every[found[1]], " ".join(statement.split()))
+    """Return a statement on one line with what it stands for: what the databases spell differently, then ``given``."""
+    line = _put(" ".join(statement.split()), {name: forms[dialect] for name, forms in _SPELT.items()})
+    return _put(line, given)
 
 
+def _put(line: str, every: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda found: every.get(found[1], found[0]), line)
+
+
+_PLACE = "place"
+_PLACES = {"sqlite": "rowid", "postgresql": "ctid"}
+_SHOWN_PLACE = {"sqlite": "rowid", "postgresql": "ctid::text"}
 _SPELT = {
+    "place": _PLACES,
     # 16 bytes that are nobody's.
     "bytes16": {"sqlite": "randomblob(16)", "postgresql": "decode(md5(random()::text), 'hex')"},
-    # A new key for each row of a SELECT. On SQLite next_key was raised by a thousand before.
+    # A new key for each row of a SELECT from a table ``t``.
     "key": {
-        "sqlite": "(SELECT f.next_key FROM muxi_formations f WHERE f.formation_id = t.formation_id)"
-        " - row_number() OVER (PARTITION BY t.formation_id)",
+        "sqlite": "(SELECT f.next_key FROM muxi_formations f WHERE f.formation_id = t.formation_id) - 1"
+        " + row_number() OVER (PARTITION BY t.formation_id)",
         "postgresql": "nextval('muxi_keys')",
     },
     "greatest": {"sqlite": "max", "postgresql": "greatest"},
-    "keys": {
-        "sqlite": "UPDATE muxi_formations SET next_key = next_key + 1000",
-        "postgresql": "SELECT nextval('muxi_keys')",
+    "keys_drawn": {
+        "sqlite": "UPDATE muxi_formations SET next_key = max(next_key, coalesce((SELECT max(h.pk) + 1"
+        " FROM muxi_history h WHERE h.formation_id = muxi_formations.formation_id), 0))"
+        " WHERE formation_id = {formation}",
+        "postgresql": "",
     },
 }
-NEW_KEYS = "{keys}"
-"""A statement before one whose ``{key}`` gives new keys to at most a thousand rows of a table ``t``."""
+KEYS_DRAWN = "{keys_drawn}"
+"""The statement behind one whose ``{key}`` gave keys to new rows of muxi_history: however many they were."""
 
 
 def _line(rows: str, now: int) -> str:

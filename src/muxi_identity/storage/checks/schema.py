@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from muxi_identity.storage import migrate
 from muxi_identity.storage.checks.catalogue import Catalogue, Kind, Part, there, wanted
-from muxi_identity.storage.checks.remaking import remake
+from muxi_identity.storage.checks.remaking import copies, copy_of, remake
 from muxi_identity.storage.checks.rule import BROKEN, NOTICE, Finding
 from muxi_identity.storage.tables import metadata
 
@@ -26,12 +26,14 @@ def schema_findings(connection: Connection) -> list[Finding]:
         return list(_told(MISSING, gone, remake(gone, dialect, is_), *_GONE))
     rest = [part for part in missing if not _is_there_otherwise(part, is_)]
     changed = [part for part in must if part not in rest and is_.get(part) != must[part]]
+    copied = copies(connection) if dialect == "sqlite" else []
     found = [
-        *_told("schema-parts", rest, remake(rest, dialect, is_), *_PARTS),
-        *_told("schema-changed", changed, remake(changed, dialect, is_), *_CHANGED),
+        *_told("schema-parts", rest, remake(rest, dialect, is_, copied), *_PARTS),
+        *_told("schema-changed", changed, remake(changed, dialect, is_, copied), *_CHANGED),
     ]
+    made_anew = {part.table for part in (*rest, *changed)}
     if migrate.current(connection) == migrate.newest():
-        added = [part for part in is_ if part not in must and _does_something(part, is_[part], must)]
+        added = [part for part in is_ if part not in must and _does_something(part, is_[part], must, made_anew)]
         found += _told("schema-added", added, (), *_ADDED, level=NOTICE)
     return found
 
@@ -41,20 +43,24 @@ _GONE = (
     "Restore the database from a back-up, beside this one, and compare the two before you give this one up. Where the "
     "rows are of no use to anybody, make the parts again, empty.",
 )
+_BY_A_COPY = (
+    "A table of SQLite is made anew beside itself first (as ..._new); where that is whole, the next check says how it "
+    "takes the other's place."
+)
 _PARTS = (
     "Keys, indexes, triggers or sequences of the schema are missing: what they keep is kept no longer.",
-    "Stop what uses the database. Mend the rows that break them first (the other findings name those), and make them "
-    "again.",
+    "Stop what uses the database. Mend the rows that break them first (other findings name those), and make them "
+    f"again. {_BY_A_COPY}",
 )
 _CHANGED = (
     "Parts of the schema are there and are not what they must be: other columns, another type, another action, not "
     "unique any more. What they keep is kept no longer, or more is refused or deleted than should be.",
-    "Stop what uses the database. Mend the rows that break them first (the other findings name those), and make them "
-    "anew.",
+    "Stop what uses the database. Mend the rows that break them first (other findings name those), and make them "
+    f"anew. {_BY_A_COPY}",
 )
 _ADDED = (
     "The tables have constraints, unique indexes or triggers that are not this program's: they may refuse what it "
-    "writes, or write something else.",
+    "writes, or write something else. Or there are copies of tables (..._new), which nobody erases anything from.",
     "Find out who made them. Where nobody needs them, drop them.",
 )
 
@@ -77,7 +83,9 @@ def _is_there_otherwise(part: Part, is_: Catalogue) -> bool:
     return Part(Kind.INDEX, part.table, part.name) in is_
 
 
-def _does_something(part: Part, form: str, must: Catalogue) -> bool:
+def _does_something(part: Part, form: str, must: Catalogue, made_anew: set[str]) -> bool:
+    if part.kind is Kind.TABLE:
+        return any(part.name == copy_of(name) for name in metadata.tables if name not in made_anew)
     if part.table not in metadata.tables or Part(Kind.CONSTRAINT, part.table, part.name) in must:
         return False
     return part.kind in (Kind.CONSTRAINT, Kind.TRIGGER) or (part.kind is Kind.INDEX and form.startswith("unique"))

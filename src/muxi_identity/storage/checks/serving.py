@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from muxi_identity.models import EVENT_TYPES, IMPORT_FINISH
-from muxi_identity.storage.checks.rule import Rule
+from muxi_identity.storage.checks.rule import PLACE, Rule
 
 _IDS = {"formation_id", "muxi_user_id", "other_user_id", "merge_id", "task_id", "run_id", "status"}
 _COUNTS = {"created", "linked", "known", "merged", "skipped", "refused"}
@@ -106,7 +106,7 @@ SERVING_RULES = (
     ),
     Rule(
         "idempotency-answer",
-        "SELECT formation_id, created_at, answer FROM muxi_idempotency",
+        f"SELECT formation_id, created_at, {PLACE} AS place, answer FROM muxi_idempotency",
         "The answer kept for a repeated call cannot be read, or holds more than ids.",
         "Forget it: whoever repeats the call does it anew.",
         ("DELETE FROM muxi_idempotency WHERE {those}",),
@@ -114,43 +114,48 @@ SERVING_RULES = (
     ),
     Rule(
         "idempotency-form",
-        "SELECT formation_id, created_at FROM muxi_idempotency WHERE length(fingerprint) <> 32 OR key = ''",
+        "SELECT formation_id, created_at, key FROM muxi_idempotency WHERE length(fingerprint) <> 32 OR key = ''",
         "A repeated call is not known for the same: what it was is not kept as a hash.",
         "Forget it: whoever repeats the call does it anew.",
         ("DELETE FROM muxi_idempotency WHERE {those}",),
+        own=("key",),
     ),
     Rule(
         "request-form",
         """
-        SELECT formation_id, created_at FROM muxi_requests
+        SELECT formation_id, created_at, key FROM muxi_requests
          WHERE length(key) <> 32 OR length(fingerprint) <> 32 OR claimed_until < created_at
             OR length(answer) < 28 OR claim = ''""",
         "A request that may be sent again is not kept as hashes and an encrypted answer.",
         "Forget it. Whoever sends the request again may have it done twice.",
         ("DELETE FROM muxi_requests WHERE {those}",),
+        own=("key",),
     ),
     Rule(
         "server-key-form",
-        "SELECT formation_id, created_at FROM muxi_api_keys"
+        "SELECT formation_id, created_at, role FROM muxi_api_keys"
         " WHERE role NOT IN ('admin', 'client') OR length(digest) <> 32",
         "A server's own key is not kept as a hash, or is of no role that there is.",
         "Forget it (`muxi keys forget` forgets them all), and start the server anew: it makes others.",
         ("DELETE FROM muxi_api_keys WHERE {those}",),
+        own=("role",),
     ),
     Rule(
         "import-form",
         """
-        SELECT formation_id, started_at FROM muxi_imports
+        SELECT formation_id, started_at, import_id FROM muxi_imports
          WHERE done < 0 OR pending_done < 0 OR length(fingerprint) <> 32 OR claim = ''
             OR length(digest) <> CASE done WHEN 0 THEN 0 ELSE 32 END""",
         "How far an import has come cannot be: begun again, it would leave rows out.",
         _IMPORT_ANEW,
         _FORGET_IMPORT,
+        own=("import_id",),
     ),
     Rule(
         "import-progress",
-        """
-        SELECT i.formation_id, i.started_at, i.done, i.pending, i.pending_done, i.counts, i.finished_at,
+        f"""
+        SELECT i.formation_id, i.started_at, i.{PLACE} AS place, i.done, i.pending, i.pending_done, i.counts,
+               i.finished_at,
                (SELECT count(*) FROM muxi_import_notes n WHERE n.formation_id = i.formation_id
                    AND n.import_id = i.import_id AND n.kind = 'refused') AS refused,
                (SELECT count(*) FROM muxi_import_notes n WHERE n.formation_id = i.formation_id
@@ -164,7 +169,7 @@ SERVING_RULES = (
     ),
     Rule(
         "import-notes",
-        "SELECT formation_id, line FROM muxi_import_notes"
+        "SELECT formation_id, line, import_id FROM muxi_import_notes"
         " WHERE kind NOT IN ('refused', 'skipped') OR line < 0 OR code = ''",
         "A note of an import is of no kind that there is, without a code, or on no line.",
         "Say that the row was refused, where nobody knows better. What the import has counted, another finding says.",
@@ -172,6 +177,7 @@ SERVING_RULES = (
             "UPDATE muxi_import_notes SET kind = CASE kind WHEN 'skipped' THEN kind ELSE 'refused' END,"
             " code = CASE code WHEN '' THEN 'INVALID_REQUEST' ELSE code END, line = abs(line) WHERE {those}",
         ),
+        own=("import_id", "line"),
     ),
     Rule(
         "link-attempts",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Table
 
+from muxi_identity.storage.checks.naming import named, own
 from muxi_identity.storage.checks.rule import NOTICE, Rule
 from muxi_identity.storage.tables import metadata
 
@@ -29,8 +30,6 @@ IN_ORDER = (
     ("muxi_outbox", "created_at", "failed_at"),
 )
 """Table, and two of its columns: the one does not lie before the other."""
-# Tables whose own key may not be shown: rows of these are told by when they were made.
-_SHOWN = {"muxi_idempotency": "created_at", "muxi_requests": "created_at", "muxi_api_keys": "created_at"}
 
 
 def time_rules() -> Iterator[Rule]:
@@ -43,10 +42,11 @@ def time_rules() -> Iterator[Rule]:
         table = metadata.tables[name]
         yield Rule(
             f"order-{_short(table)}-{then.replace('_', '-')}",
-            f"SELECT formation_id, {_key(table)} FROM {name} WHERE {then} < {first} - {_HOUR}",
+            f"SELECT {named(table, 't')} FROM {name} t WHERE {then} < {first} - {_HOUR}",
             f"Rows of {name} have a time ({then}) that lies before their beginning ({first}).",
             "Restore them from a back-up, or let the one be the other.",
             (f"UPDATE {name} SET {then} = {first} WHERE {{those}}",),
+            own=own(table),
         )
     yield _ahead()
 
@@ -59,10 +59,11 @@ def _range(table: Table, columns: list[str]) -> Rule:
     )
     return Rule(
         f"time-{_short(table)}",
-        f"SELECT formation_id, {_key(table)} FROM {table.name} WHERE {wrong}",
+        f"SELECT {named(table, 't')} FROM {table.name} t WHERE {wrong}",
         f"Rows of {table.name} have a time that no calendar has: whoever lists them gets an error.",
         "Restore them from a back-up, or take the nearest time that there is.",
         (f"UPDATE {table.name} SET {right} WHERE {{those}}",),
+        own=own(table),
     )
 
 
@@ -85,14 +86,6 @@ def _ahead() -> Rule:
 
 def _times_of(table: Table) -> list[str]:
     return [column.name for column in table.columns if column.name == "at" or column.name.endswith(("_at", "_until"))]
-
-
-def _key(table: Table) -> str:
-    if table.name in _SHOWN:
-        return _SHOWN[table.name]
-    if table.name == "muxi_imports":
-        return "started_at"
-    return next((column.name for column in table.primary_key if column.name != "formation_id"), "created_at")
 
 
 def _short(table: Table) -> str:

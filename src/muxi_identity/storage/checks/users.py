@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from muxi_identity.storage.checks.public_ids import is_none
-from muxi_identity.storage.checks.rule import NEW_KEYS, Rule
+from muxi_identity.storage.checks.rule import KEYS_DRAWN, Rule
 
 REROOT = """
     WITH RECURSIVE tree (formation_id, pk, root_pk) AS (
-        SELECT formation_id, pk, pk FROM muxi_users WHERE parent_pk IS NULL
+        SELECT formation_id, pk, pk FROM muxi_users
+         WHERE formation_id = {formation} AND parent_pk IS NULL
          UNION ALL
         SELECT u.formation_id, u.pk, t.root_pk FROM muxi_users u
           JOIN tree t ON t.formation_id = u.formation_id AND t.pk = u.parent_pk)
     UPDATE muxi_users SET root_pk = t.root_pk FROM tree t
      WHERE t.formation_id = muxi_users.formation_id AND t.pk = muxi_users.pk AND t.root_pk <> muxi_users.root_pk"""
-"""Derives every root from the parents."""
+"""Derives every root of a formation from the parents."""
 _REROOT = (
     "Where a parent was changed by hand, undo that: the ledger (muxi_merges, rows without undone_at) says whose parent "
     "is who. Then derive the roots anew."
@@ -111,11 +112,11 @@ USER_RULES = (
         "Restore the rows of muxi_history that are missing from a back-up. Where there is none, write them anew; "
         "of one that is there too often delete the later ones.",
         (
-            NEW_KEYS,
             "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, actor)"
             " SELECT t.formation_id, {key}, t.created_at, 'user:create', t.public_id, 'mended' FROM muxi_users t"
             " WHERE {those} AND NOT EXISTS (SELECT 1 FROM muxi_history h WHERE h.formation_id = t.formation_id"
             " AND h.user_id = t.public_id AND h.event = 'user:create')",
+            KEYS_DRAWN,
         ),
     ),
     Rule(
@@ -131,10 +132,10 @@ USER_RULES = (
         "event).",
         "Restore the user and what belongs to it from a back-up. Where nobody misses it, write its deletion down.",
         (
-            NEW_KEYS,
             "INSERT INTO muxi_history (formation_id, pk, at, event, user_id, actor, details)"
             """ SELECT t.formation_id, {key}, {now}, 'user:delete', t.user_id, 'mended', '{"merged_users": []}'"""
             " FROM muxi_history t WHERE {those}",
+            KEYS_DRAWN,
         ),
     ),
     Rule(
