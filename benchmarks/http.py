@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import perf_counter_ns
@@ -21,33 +19,33 @@ from time import perf_counter_ns
 from benchmarks.blocks import compare
 from benchmarks.extent import Extent
 from benchmarks.results import Row, Target
+from benchmarks.served import KEY, environment, formation_file
 
 _TARGET = Target("ratio", 0.7, at_least=True)
 _CONNECTIONS = 4
 _AHEAD = 64
 _KEYS = 100
 _GOOD = b'"success":true'
-KEY = secrets.token_urlsafe(24)
 
 
 async def measure(extent: Extent) -> list[Row]:
-    """Measure on SQLite: a cached look-up asks no database."""
-    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
-        async with serving(Path(folder)) as port:
-            connections = [await _Connection.open(port) for _ in range(_CONNECTIONS)]
-            people = [f"person{number}@example.com" for number in range(_KEYS)]
-            for person in people:
-                await connections[0].ask([_request("/v1/users/resolve", person, create=True)])
-            ours = [_request("/v1/users/resolve", person) for person in people]
-            constants = [_request("/constant", person) for person in people]
-            found = await compare(
-                lambda: _block(connections, ours), lambda: _block(connections, constants), extent.blocks
-            )
-            for connection in connections:
-                connection.close()
+    """Measure on each database: none is asked, but on PostgreSQL it must be sure to hear of changes."""
+    return [await _measure(database, extent) for database in extent.databases]
+
+
+async def _measure(database: str, extent: Extent) -> Row:
+    async with serving(database, quick=extent.quick) as port:
+        connections = [await _Connection.open(port) for _ in range(_CONNECTIONS)]
+        people = [f"person{number}@example.com" for number in range(_KEYS)]
+        for person in people:
+            await connections[0].ask([_request("/v1/users/resolve", person, create=True)])
+        ours = [_request("/v1/users/resolve", person) for person in people]
+        constants = [_request("/constant", person) for person in people]
+        found = await compare(lambda: _block(connections, ours), lambda: _block(connections, constants), extent.blocks)
+        for connection in connections:
+            connection.close()
     note = "the same server answering a constant"
-    path = "cached resolve over HTTP (ratio of the rates)"
-    return [Row.of(path, "sqlite", found, _TARGET, note, rates=True)]
+    return Row.of("cached resolve over HTTP (ratio of the rates)", database, found, _TARGET, note, rates=True)
 
 
 async def _block(connections: list[_Connection], requests: list[bytes]) -> list[float]:
@@ -92,20 +90,19 @@ class _Connection:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[int]:
-    """Serve a formation on SQLite from a process on a core of its own, which this one keeps off."""
-    file = folder / "bench.yaml"
-    settings = {
-        "id": "bench",
-        "memory": {"persistent": {"connection_string": str(folder / "muxi.db")}},
-        "server": {"api_keys": {"admin_key": f"{KEY}-admin", "client_key": KEY}},
-    }
-    file.write_text(json.dumps(settings), encoding="utf-8")
+async def serving(database: str, *, quick: bool) -> AsyncIterator[int]:
+    """Serve a formation from a process on a core of its own, which this one keeps off; hand out the port."""
+    with formation_file(database, quick=quick) as file:
+        async with _process(file) as port:
+            yield port
+
+
+@contextlib.asynccontextmanager
+async def _process(file: Path) -> AsyncIterator[int]:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     apart = len(cores) > 1
     command = [sys.executable, "-m", "benchmarks.http_server", str(file), str(cores[1] if apart else -1)]
-    environment = {**os.environ, "MUXI_SECRET_KEY": secrets.token_hex(32)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=Path(__file__).parents[1])  # noqa: ASYNC220, S603
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(), cwd=Path(__file__).parents[1])  # noqa: ASYNC220, S603
     if apart:
         os.sched_setaffinity(0, cores[:1])
     try:

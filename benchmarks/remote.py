@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter_ns
 
 from benchmarks.blocks import Comparison, compare
 from benchmarks.extent import Extent
-from benchmarks.http import KEY, serving
+from benchmarks.http import serving
 from benchmarks.results import Row, Target
+from benchmarks.served import KEY
 from muxi_identity.client.synchronous import FormationClient
 
 _TARGET = Target("median", 1_000)
@@ -25,12 +24,15 @@ _KEYS = 100
 
 
 async def measure(extent: Extent) -> list[Row]:
-    """Measure on SQLite: a cached look-up asks no database."""
-    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
-        async with serving(Path(folder)) as port:
-            found = await asyncio.to_thread(_side_by_side, port, extent.blocks)
+    """Measure against a server on each database."""
+    return [await _measure(database, extent) for database in extent.databases]
+
+
+async def _measure(database: str, extent: Extent) -> Row:
+    async with serving(database, quick=extent.quick) as port:
+        found = await asyncio.to_thread(_side_by_side, port, extent.blocks)
     note = "the same request by http.client over one connection"
-    return [Row.of("cached resolve, remote FormationClient", "sqlite", found, _TARGET, note)]
+    return Row.of("cached resolve, remote FormationClient", database, found, _TARGET, note)
 
 
 def _side_by_side(port: int, blocks: int) -> Comparison:

@@ -13,45 +13,48 @@ import http.client
 import json
 import multiprocessing
 import re
-import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter, sleep
 
 from benchmarks.extent import Extent
 from benchmarks.results import Row
+from benchmarks.served import KEY, environment, formation_file
 
 _CLIENTS = 4
-_KEY = secrets.token_urlsafe(24)
 _BODY = json.dumps({"identifier": "person@example.com", "create_user": True})
 
 
 async def measure(extent: Extent) -> list[Row]:
-    """Measure on SQLite: a cached look-up asks no database."""
-    if extent.quick:
-        return await asyncio.to_thread(_measure, 2, clients=1, rounds=1, seconds=0.1)
-    return [
-        row
-        for workers in (1, 2)
-        for row in await asyncio.to_thread(_measure, workers, clients=_CLIENTS, rounds=5, seconds=2.0)
-    ]
+    """Measure with a server on each database."""
+    return [row for database in extent.databases for row in await asyncio.to_thread(_measure, database, extent)]
 
 
-def _measure(workers: int, *, clients: int, rounds: int, seconds: float) -> list[Row]:
-    with _server(workers) as (port, pids):
+def _measure(database: str, extent: Extent) -> list[Row]:
+    with formation_file(database, quick=extent.quick) as file:
+        if extent.quick:
+            return _with_workers(2, database, file, clients=1, rounds=1, seconds=0.1)
+        return [
+            row
+            for workers in (1, 2)
+            for row in _with_workers(workers, database, file, clients=_CLIENTS, rounds=5, seconds=2.0)
+        ]
+
+
+def _with_workers(workers: int, database: str, file: Path, *, clients: int, rounds: int, seconds: float) -> list[Row]:
+    with _server(workers, file) as (port, pids):
         context = multiprocessing.get_context("spawn")
         with context.Pool(clients) as pool:
-            pool.starmap(_ask, [(port, _KEY, 0.1)] * clients)
-            rates = [sum(pool.starmap(_ask, [(port, _KEY, seconds)] * clients)) / seconds for _ in range(rounds)]
+            pool.starmap(_ask, [(port, KEY, 0.1)] * clients)
+            rates = [sum(pool.starmap(_ask, [(port, KEY, seconds)] * clients)) / seconds for _ in range(rounds)]
         memory = [_own_memory(pid) for pid in pids]
     named = "1 worker" if workers == 1 else f"{workers} workers"
     note = f"{clients} connection{'s' if clients > 1 else ''}, on the same cores"
     return [
-        Row.alone(f"cached resolves over HTTP, {named}", "sqlite", rates, "requests/s", note=note, more=True),
-        Row.alone(f"memory of a worker, {named}", "sqlite", memory, "MB", note="its share of what is shared"),
+        Row.alone(f"cached resolves over HTTP, {named}", database, rates, "requests/s", note=note, more=True),
+        Row.alone(f"memory of a worker, {named}", database, memory, "MB", note="its share of what is shared"),
     ]
 
 
@@ -77,27 +80,20 @@ def _own_memory(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def _server(workers: int) -> Iterator[tuple[int, list[int]]]:
-    with tempfile.TemporaryDirectory(prefix="muxi-bench-") as folder:
-        file, log = Path(folder) / "bench.yaml", Path(folder) / "log"
-        settings = {
-            "id": "bench",
-            "memory": {"persistent": {"connection_string": str(Path(folder) / "muxi.db")}},
-            "server": {"api_keys": {"admin_key": f"{_KEY}-admin", "client_key": _KEY}},
-        }
-        file.write_text(json.dumps(settings), encoding="utf-8")
-        command = [sys.executable, "-m", "muxi_identity.cli", "serve", str(file), "--port", "0"]
-        with log.open("wb") as written:
-            process = subprocess.Popen([*command, "--workers", str(workers)], stderr=written)  # noqa: S603
-        try:
-            while (text := log.read_text()).count(" serves") < workers:
-                if process.poll() is not None:
-                    raise RuntimeError(text)
-                sleep(0.02)  # to ask on and on would keep a core from the workers
-            port = re.search(r"http://127\.0\.0\.1:(\d+)", text)
-            assert port is not None
-            pids = [int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", text)]
-            yield int(port[1]), pids
-        finally:
-            process.terminate()
-            process.wait()
+def _server(workers: int, file: Path) -> Iterator[tuple[int, list[int]]]:
+    log = file.with_name("log")
+    command = [sys.executable, "-m", "muxi_identity.cli", "serve", str(file), "--port", "0"]
+    with log.open("wb") as written:
+        process = subprocess.Popen([*command, "--workers", str(workers)], stderr=written, env=environment())  # noqa: S603
+    try:
+        while (text := log.read_text()).count(" serves") < workers:
+            if process.poll() is not None:
+                raise RuntimeError(text)
+            sleep(0.02)  # to ask on and on would keep a core from the workers
+        port = re.search(r"http://127\.0\.0\.1:(\d+)", text)
+        assert port is not None
+        pids = [int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", text)]
+        yield int(port[1]), pids
+    finally:
+        process.terminate()
+        process.wait()

@@ -56,7 +56,7 @@ def test_every_path_is_measured_on_both_databases(tmp_path: Path) -> None:
 
     measured = [(row["database"], row["path"]) for row in rows if row["floor"] is not None]
     for path in ("cached resolve over HTTP (ratio of the rates)", "cached resolve, remote FormationClient"):
-        assert measured.pop(0) == ("sqlite", path)
+        assert [measured.pop(0), measured.pop(0)] == [("sqlite", path), ("postgres", path)]
     paths = (*(("growth", path_at(path, 600)) for path in growth.PATHS), *(("place", path) for path in PATHS))
     for kind in ("growth", "place"):
         for database in ("sqlite", "postgres"):
