@@ -14,16 +14,17 @@ import pytest
 
 from muxi_identity.config import FormationConfig, Secret
 from muxi_identity.storage.sqlite import SqliteDatabase
+from tests.long import LONG
 from tests.pooler import NoPooler, Pooler, start_pooler
 from tests.postgres import PostgresCluster, start_cluster
 
-if os.environ.get("MUXI_LONG"):
+if LONG:
     os.environ.setdefault("PYTEST_TIMEOUT", "0")  # they may take as long as they like
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests wait for databases and for other processes."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: tests wait for databases and for other processes."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.fixture(scope="session")

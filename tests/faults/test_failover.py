@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from time import monotonic
 
@@ -18,11 +17,11 @@ import pytest
 from muxi_identity import AsyncFormationClient, FormationConfig, StorageUnavailableError
 from muxi_identity.config import ConnectionLimits, DatabaseConfig, Secret
 from tests.invariants import check_invariants
+from tests.long import LONG
 from tests.postgres import PostgresCluster, start_cluster, start_replica
 
 pytestmark = pytest.mark.parametrize("database_config", ["postgres"], indirect=True)
 PATIENCE = 60
-LONG = bool(os.environ.get("MUXI_LONG"))
 CALLS = 100 if LONG else 15  # of each kind, before and after
 LIMITS = ConnectionLimits(statement_timeout=5, connect_timeout=4, wait_timeout=5)
 

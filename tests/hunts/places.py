@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from muxi_identity.config import FormationConfig, Secret
 from tests.postgres import PostgresCluster
 
-LONG = bool(os.environ.get("MUXI_LONG"))
 """Whether to run for minutes, as a person does now and then, rather than for seconds, as every test run does."""
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from muxi_identity.identity.coherence.polling import POLL_SECONDS
 from tests.hunts.hunt import CUT, PAUSE, STALL, SWALLOW, TERMINATE, Hunt, run
-from tests.hunts.places import LONG, place
+from tests.hunts.places import place
 from tests.hunts.planting import FENCE, GUARD, NOTIFICATION, POLL
+from tests.long import LONG
 from tests.postgres import PostgresCluster
 
 # What is promised: the lease, and how often a SQLite file is asked.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.hunts.crash import BACK_END, IMMEDIATE, POSTGRES, SERVER, Crashes
-from tests.hunts.places import LONG
 from tests.hunts.ward import Ward
+from tests.long import LONG
 from tests.server.places import write_formation
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from muxi_identity import AsyncFormationClient
-from tests.hunts.places import LONG, place
+from tests.hunts.places import place
 from tests.importing import kill_midway, people_of, random_rows, write_jsonl
 from tests.invariants import check_invariants
+from tests.long import LONG
 from tests.postgres import PostgresCluster
 
 KILLS = 100 if LONG else 1

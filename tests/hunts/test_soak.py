@@ -13,8 +13,9 @@ import pytest
 from muxi_identity import AsyncFormationClient
 from muxi_identity.config import CacheConfig, FormationConfig, IdentityConfig
 from tests.hunts.levels import slope
-from tests.hunts.places import LONG, place
+from tests.hunts.places import place
 from tests.hunts.soak import MOST_CACHED, Embedded, Served, Soaked, soak
+from tests.long import LONG
 from tests.postgres import PostgresCluster
 from tests.server.places import running, write_formation
 

@@ -34,12 +34,12 @@ from muxi_identity.storage.opening import make_database
 from muxi_identity.storage.tables import metadata
 from muxi_identity.storage.tables.search import FILL_WORDS
 from tests.formations import Time, client_of
+from tests.long import LONG
 from tests.postgres import PostgresCluster
 
 SECRET = "k" * 40
 KEY = "key_live_0123456789abcdefghij"
 D1 = ("D1", "slack")
-LONG = bool(os.environ.get("MUXI_LONG"))
 GONE = 999_999_999
 
 _USER = "(SELECT pk FROM muxi_users WHERE public_id = '{}')"
@@ -965,7 +965,7 @@ def test_what_cannot_be_known_is_left(loose_sqlite: Loose) -> None:
     assert rows == [(4,), (2,)]
 
 
-_MANY = 1_100
+_MANY = 1_100 if LONG else 40
 _NUMBERS = {
     "sqlite": f"(WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {_MANY}) SELECT n FROM n)",
     "postgresql": f"(SELECT generate_series(1, {_MANY}) AS n)",

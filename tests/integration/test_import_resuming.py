@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import random
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from muxi_identity.config import FormationConfig
 from muxi_identity.importing import batches
 from tests.importing import ONCE, kill_midway, people_of, random_rows, write_jsonl
 from tests.invariants import check_invariants, events, read_tables
+from tests.long import LONG
 from tests.races.processes import variant
 
-KILLS = 30 if os.environ.get("MUXI_LONG") else 2
+KILLS = 30 if LONG else 2
 REPORTED = ("rows", "created", "linked", "known", "merged", "skipped", "refused")
 
 

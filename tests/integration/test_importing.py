@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import random
 import re
 from pathlib import Path
@@ -26,10 +25,11 @@ from muxi_identity.storage.sqlite import SqliteDatabase
 from muxi_identity.storage.tables import identifiers
 from tests.importing import people_of, random_rows
 from tests.invariants import check_invariants
+from tests.long import LONG
 from tests.races.processes import variant
 
 REFUSED = (InvalidRequestError, AmbiguousIdentifierError, NotFoundError, ConflictError)
-SEEDS = range(40 if os.environ.get("MUXI_LONG") else 2)
+SEEDS = range(40 if LONG else 2)
 
 
 @pytest.fixture(autouse=True)

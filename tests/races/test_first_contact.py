@@ -9,9 +9,10 @@ import pytest
 
 from muxi_identity import AsyncFormationClient, FormationConfig
 from tests.invariants import Tables, check_invariants_now, events, live
+from tests.long import LONG
 from tests.races.processes import Call, Swarm, call, values
 
-ROUNDS = 4
+ROUNDS = 20 if LONG else 2
 TASKS = 16
 # Where another process unlinks, a cached answer may be old for a while. What is tested here is the database.
 UNCACHED = {"cache": {"ttl": 1e-6}}

@@ -13,9 +13,10 @@ import pytest
 from muxi_identity import AsyncFormationClient, FormationConfig
 from muxi_identity.errors import MuxiError
 from tests.invariants import check_invariants, check_invariants_now, events, live
+from tests.long import LONG
 from tests.races.processes import Call, Outcome, Swarm, call, values, variant
 
-ROUNDS = 5
+ROUNDS = 20 if LONG else 3
 # Another process's cache may be old for a while, and these tests ask what is in the database.
 UNCACHED = {"cache": {"ttl": 1e-6}}
 

@@ -19,10 +19,10 @@ import httpx
 
 from muxi_identity.config import FormationConfig, Secret
 from tests.invariants import check_invariants
+from tests.long import LONG
 from tests.proxy import Proxy
 from tests.server.places import ADMIN, CLIENT, data, problem, running, serve, user, with_keys, write_served
 
-LONG = os.environ.get("MUXI_LONG") == "1"
 CLIENTS, SECONDS = (200, 30.0) if LONG else (12, 0.0)
 LOST = (aiohttp.ClientError, ConnectionError, TimeoutError)
 PAUSE = 0.1  # seconds: where a worker died, the next one serves by then, mostly

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -29,10 +28,10 @@ from muxi_identity.server.problems import status_of
 from muxi_identity.server.routes import GROUPS
 from muxi_identity.storage import sharing
 from muxi_identity.storage.opening import make_database
+from tests.long import LONG
 from tests.server.places import ADMIN, ADMIN_KEY, ServerProcess, running, serve, with_keys, write_formation
 
 OPERATIONS = [operation for group in GROUPS for operation in group.operations]
-LONG = bool(os.environ.get("MUXI_LONG"))
 
 
 @pytest.fixture(scope="module")
