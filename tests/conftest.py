@@ -23,8 +23,8 @@ if LONG:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores: tests wait for databases and for other processes."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are cores: tests wait for databases and for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")

@@ -802,8 +802,6 @@ def world(database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_agrees_with_the_model(world: World) -> None:
-    short = {"sqlite": 24, "postgres": 10}[world.config.database.provider]
-
     class Machine(IdentityMachine):
         pass
 
@@ -811,7 +809,7 @@ def test_agrees_with_the_model(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=EXAMPLES or short,
+            max_examples=EXAMPLES or 24,
             stateful_step_count=50,
             derandomize=not EXAMPLES,
             database=None,

@@ -786,8 +786,6 @@ def world(database_config: FormationConfig, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_agrees_with_per_identifier_truth(world: World) -> None:
-    short = {"sqlite": 16, "postgres": 8}[world.config.database.provider]
-
     class Machine(MergeMachine):
         pass
 
@@ -795,7 +793,7 @@ def test_agrees_with_per_identifier_truth(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=EXAMPLES or short,
+            max_examples=EXAMPLES or 16,
             stateful_step_count=60,
             derandomize=not EXAMPLES,
             database=None,
