@@ -707,10 +707,6 @@ ENGINE_FAULTS = {
             " ADD CONSTRAINT ck_users_not_own_parent CHECK (parent_pk <> pk) NOT VALID",
         ),
         "trigger-off": ("ALTER TABLE muxi_messages DISABLE TRIGGER ALL",),
-        "formation-statistics": (
-            "ALTER TABLE muxi_users ALTER COLUMN formation_id SET STATISTICS -1",
-            "ANALYZE muxi_users",
-        ),
         "collation-changed": (
             _SORTED,
             "SET LOCAL search_path TO public, pg_catalog",

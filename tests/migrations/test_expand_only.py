@@ -20,8 +20,7 @@ BASE = "0005"
 """The last revision whose predecessors may have been anything: what came after it only adds."""
 _ADDS = re.compile(
     r"(CREATE (TABLE|INDEX|SEQUENCE|VIRTUAL TABLE|TRIGGER|UNIQUE INDEX)|ALTER TABLE \S+ ADD COLUMN"
-    r"|UPDATE muxi_schema_version|INSERT|UPDATE)\b"
-    r"|ALTER TABLE \S+ ALTER COLUMN \S+ SET STATISTICS ",
+    r"|UPDATE muxi_schema_version|INSERT|UPDATE)\b",
     re.IGNORECASE,
 )
 _LOOKS = re.compile(r"(SELECT|PRAGMA|SET LOCAL|SAVEPOINT|RELEASE|SHOW)\b", re.IGNORECASE)

@@ -143,6 +143,8 @@ class Connector:
         self._opened.add(connection)
         if self._prepares is None:
             self._prepares = await self._leads_to_server(connection)
+        if self._prepares:
+            await self._plan_for_anybody(connection)
         return connection
 
     def cut_off(self) -> None:
@@ -161,6 +163,20 @@ class Connector:
         if not direct:
             logger.info("a pooler stands before PostgreSQL: statements are sent without being prepared by name")
         return direct
+
+    async def _plan_for_anybody(self, connection: ServerConnection) -> None:
+        """Have each statement planned once, for whatever it is given, and not for each of the first five times.
+
+        Every index begins with the formation. Planned for one that is newer than the statistics, which then know no
+        row of it, a statement would read all of it by whatever index comes first.
+        """
+        try:
+            await connection.execute("SET plan_cache_mode = force_generic_plan", timeout=self._seconds)
+        except asyncpg.UndefinedObjectError:
+            pass  # not every server that speaks the protocol has it
+        except BaseException:
+            connection.terminate()
+            raise
 
     def leave_server(self) -> None:
         """Have every connection of now closed when it is next used: the server takes no writes any more."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DatabaseError
 
 from muxi_identity.storage.checks.catalogue import OURS
-from muxi_identity.storage.checks.rule import BROKEN, NOTICE, Finding, in_one
+from muxi_identity.storage.checks.rule import Finding, in_one
 from muxi_identity.storage.checks.schema import MISSING, schema_findings
 
 _RESTORE = "Restore the database from a back-up, beside this one, and compare the two before you give this one up."
@@ -16,7 +16,6 @@ DAMAGED, SEARCH_DAMAGED, COLLATION = "file-integrity", "memory-index-damaged", "
 READ_FIRST = (DAMAGED, SEARCH_DAMAGED, COLLATION)
 """Rules of what rows are found by: as long as one is broken, others may not see what they look for."""
 _MOST_NAMED = 20
-_STATISTICS = "formation-statistics"
 
 
 def engine_findings(connection: Connection) -> list[Finding]:
@@ -31,13 +30,11 @@ def engine_findings(connection: Connection) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
-def _finding(
-    rule: str, about: Sequence[str], meaning: str, mend: str, statements: Sequence[str], level: str = BROKEN
-) -> Finding | None:
+def _finding(rule: str, about: Sequence[str], meaning: str, mend: str, statements: Sequence[str]) -> Finding | None:
     if not about:
         return None
     shown = ", ".join(about[:_MOST_NAMED]) + (", ..." if len(about) > _MOST_NAMED else "")
-    return Finding(None, rule, len(about), meaning, mend, level, about=shown, statements=tuple(statements))
+    return Finding(None, rule, len(about), meaning, mend, about=shown, statements=tuple(statements))
 
 
 def _integrity(connection: Connection) -> Finding | None:
@@ -120,15 +117,6 @@ _POSTGRES = (
         "The operating system sorts text otherwise than when the indexes were made: rows may not be found by them.",
         "Make every index anew, and say so.",
     ),
-    (
-        _STATISTICS,
-        "SELECT c.relname, 'ALTER TABLE ' || c.relname || ' ALTER COLUMN formation_id TYPE text,"
-        " ALTER COLUMN formation_id SET STATISTICS 0' FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname"
-        " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename"
-        f" WHERE {OURS} AND s.attname = 'formation_id'",
-        "Statistics of which formations there are, of an earlier version: what a new one asks for takes seconds.",
-        "Drop them. Nobody reads a table meanwhile: some of its indexes are built again.",
-    ),
 )
 _COLLATION_VERSIONS = 15  # the server's version that keeps them for databases
 
@@ -141,5 +129,4 @@ def _off(connection: Connection) -> Iterator[Finding | None]:
             statements = dict.fromkeys(str(row[1]) for row in found)
             # REINDEX DATABASE is refused inside of a transaction.
             together = tuple(statements) if rule == COLLATION else in_one(statements)
-            level = NOTICE if rule == _STATISTICS else BROKEN
-            yield _finding(rule, sorted({str(row[0]) for row in found}), meaning, mend, together, level)
+            yield _finding(rule, sorted({str(row[0]) for row in found}), meaning, mend, together)
