@@ -28,6 +28,14 @@ def config_of(url: str, formation_id: str) -> FormationConfig:
     return dataclasses.replace(config, secret_key=Secret("s" * 40))
 
 
+# Of answers that are kept, so many that nobody may go through them.
+ANSWERS = """
+    INSERT INTO muxi_idempotency (formation_id, key, fingerprint, answer, created_at)
+    SELECT 'f', 'k' || n, '', '{}', (extract(epoch FROM now()) * 1000000)::bigint - n FROM generate_series(1, 20000) n
+"""
+GONE_THROUGH = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'muxi_idempotency'"
+
+
 @pytest.fixture
 def url(postgres_cluster: PostgresCluster) -> str:
     return postgres_cluster.create_database()
@@ -47,6 +55,14 @@ async def people(url: str, formation_id: str, number: int) -> None:
             await asyncio.gather(*(client.resolve_user(name, create_user=True) for name in names))
 
 
+async def told(connection: asyncpg.Connection, what: str) -> int:
+    """Return what the server counted, once everybody else has gone and told it."""
+    async with asyncio.timeout(60):
+        while await connection.fetchval(OTHERS):
+            pass
+    return int(await connection.fetchval(what))
+
+
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_formation_is_read_by_its_keys_whether_statistics_know_of_it(
     known: bool, url: str, connection: asyncpg.Connection
@@ -57,13 +73,7 @@ async def test_a_formation_is_read_by_its_keys_whether_statistics_know_of_it(
     if known:
         await connection.execute("VACUUM (ANALYZE)")
 
-    async def read() -> int:
-        async with asyncio.timeout(60):
-            while await connection.fetchval(OTHERS):
-                pass
-        return int(await connection.fetchval(READ))
-
-    before = await read()
+    before = await told(connection, READ)
     async with AsyncFormationClient(config_of(url, "new")) as client:
         assert await client.get_user_identifiers("n7") == ["n7"]
         assert (await client.list_tasks("n7"))["count"] == 0
@@ -72,4 +82,14 @@ async def test_a_formation_is_read_by_its_keys_whether_statistics_know_of_it(
         assert await client.get_preferences("n8") == {"language": "pt"}
         await client.associate_user_identifiers([(f"U{number}", "slack") for number in range(5)])
         assert (await client.list_users(limit=20))["count"] == 20
-    assert await read() - before < PEOPLE
+    assert await told(connection, READ) - before < PEOPLE
+
+
+async def test_answers_are_tidied_by_their_age(url: str, connection: asyncpg.Connection) -> None:
+    await people(url, "f", 1)
+    await connection.execute(ANSWERS)
+    await connection.execute("VACUUM (ANALYZE)")
+    before = await told(connection, GONE_THROUGH)
+    async with AsyncFormationClient(config_of(url, "f")) as client:
+        await client.associate_user_identifiers(["n0", "n1"], idempotency_key="once")
+    assert await told(connection, GONE_THROUGH) - before < 200

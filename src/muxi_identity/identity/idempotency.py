@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import insert, select
 
 from muxi_identity.errors import InvalidRequestError
 from muxi_identity.identifiers import Identifier, PublicId
 from muxi_identity.identity.keys import BucketKey
 from muxi_identity.identity.transaction import Transaction
 from muxi_identity.storage.tables import idempotency
+from muxi_identity.storage.tidying import delete_old
 
 KEEP_SECONDS = 24 * 3600
 
@@ -62,12 +63,8 @@ def keep_answer(tx: Transaction, key: str, request: bytes, answer: Mapping[str, 
     Raises:
         RaceLost: The same call was sent twice at once and the other one was quicker.
     """
-    tx.connection.execute(
-        delete(idempotency).where(
-            idempotency.c.formation_id == tx.formation_id,
-            idempotency.c.created_at < tx.now - KEEP_SECONDS * 1_000_000,
-        )
-    )
+    before = tx.now - KEEP_SECONDS * 1_000_000
+    tx.connection.execute(delete_old(idempotency.c.key, idempotency.c.created_at, tx.formation_id, before))
     tx.connection.execute(
         insert(idempotency).values(
             formation_id=tx.formation_id,

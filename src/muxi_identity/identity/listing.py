@@ -62,6 +62,8 @@ def list_users(tx: Transaction, search: UserSearch, limit: int, cursor: str | No
     )
     if cursor is not None:
         page = page.where(tuple_(users.c.created_at, users.c.pk) > tuple_(*read_cursor(key, "list_users", cursor)))
+    if search.prefix is not None:
+        tx.plan_for_what_is_asked()
     rows = tx.connection.execute(page).all()
     records = user_records(tx, [row.pk for row in rows[:limit]])
     last = rows[limit - 1] if len(rows) > limit else None

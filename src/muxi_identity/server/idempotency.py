@@ -28,6 +28,7 @@ from muxi_identity.errors import InvalidRequestError, MuxiError, OutcomeUnknownE
 from muxi_identity.formation import Formation
 from muxi_identity.storage.database import Database
 from muxi_identity.storage.tables import requests
+from muxi_identity.storage.tidying import delete_old
 
 logger = logging.getLogger("muxi_identity.server")
 
@@ -110,8 +111,8 @@ class Once:
     ) -> _Row | None:
         """Return None where the request is ours to do, else the row of whoever does it or did."""
         now = self._now()
-        old = requests.c.created_at < now - KEEP_SECONDS * 1_000_000
-        connection.execute(delete(requests).where(requests.c.formation_id == self._formation_id, old))
+        before = now - KEEP_SECONDS * 1_000_000
+        connection.execute(delete_old(requests.c.key, requests.c.created_at, self._formation_id, before))
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         row = {
             "formation_id": self._formation_id,
