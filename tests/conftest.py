@@ -7,6 +7,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from tests.postgres import PostgresCluster, start_cluster
 
 if LONG:
     os.environ.setdefault("PYTEST_TIMEOUT", "0")  # they may take as long as they like
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT. A shell has what it starts in the background ignore it, and all that tests start would, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:
