@@ -158,23 +158,21 @@ class ContextLoader:
             searching=bool(wanted.words),
             shared=wanted.audience == "shared",
         )
-        return await database.gather(
-            gathering(shape),
-            {
-                "formation_id": self._runner.formation_id,
-                "now": now,
-                "session_id": wanted.session_id,
-                "audience": wanted.audience,
-                "idle_since": idle_since(now, self._session.idle_timeout),
-                "message_limit": self._session.max_messages,
-                # As many at least as a synopsis is made of where the kept one does not stand.
-                "memory_limit": max(wanted.memories, RECENT_MEMORIES),
-                "fact_limit": max(wanted.facts, RECENT_FACTS),
-                "item_limit": self._items,
-                "terms": query_terms(database.dialect, wanted.words) if wanted.words else None,
-                **given,
-            },
-        )
+        parameters = {
+            "formation_id": self._runner.formation_id,
+            "now": now,
+            "session_id": wanted.session_id,
+            "audience": wanted.audience,
+            "idle_since": idle_since(now, self._session.idle_timeout),
+            "message_limit": self._session.max_messages,
+            # As many at least as a synopsis is made of where the kept one does not stand.
+            "memory_limit": max(wanted.memories, RECENT_MEMORIES),
+            "fact_limit": max(wanted.facts, RECENT_FACTS),
+            "item_limit": self._items,
+            "terms": query_terms(database.dialect, wanted.words) if wanted.words else None,
+            **given,
+        }
+        return await self._runner.again(lambda: database.gather(gathering(shape), parameters))
 
 
 def _bucket_row(bucket: bytes, row: GatheredRow) -> BucketRow:

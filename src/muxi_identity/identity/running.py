@@ -108,9 +108,29 @@ class Runner:
             await asyncio.wait(self.tasks)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work``, which only reads, in one snapshot."""
+        """Run ``work``, which only reads, in one snapshot.
+
+        Raises:
+            IdentityChangedError: It met others again and again.
+        """
         change = Change("", None, None, self.clock.now())
-        return await self.database.read(lambda connection: work(self._transaction(connection, change)))
+        return await self.again(
+            lambda: self.database.read(lambda connection: work(self._transaction(connection, change)))
+        )
+
+    async def again(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``attempt`` brings, made again where it met others: reading does so beside an upgrade's locks.
+
+        Raises:
+            IdentityChangedError: It met them again and again.
+        """
+        for number in range(ATTEMPTS):
+            try:
+                return await attempt()
+            except RaceLost:
+                # The more often it happens, the longer the pause: enough for the others to get through.
+                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(number, 6)))  # noqa: S311 (no secret)
+        raise identity_changed()
 
     async def change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Run ``work`` in a writing transaction, again where it met another one.
@@ -128,16 +148,8 @@ class Runner:
 
     async def guarded_change(self, work: Callable[[Transaction], T], caller: Caller, *, at: int | None = None) -> T:
         """Do as :meth:`change`, letting GuardRefused through to whoever can start again."""
-        return await self._to_the_end(self._attempts(work, self.change_by(caller, at)))
-
-    async def _attempts(self, work: Callable[[Transaction], T], change: Change) -> T:
-        for attempt in range(ATTEMPTS):
-            try:
-                return await self._attempt(work, change)
-            except RaceLost:
-                # The more often it happens, the longer the pause: enough for the others to get through.
-                await asyncio.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311 (no secret)
-        raise identity_changed()
+        change = self.change_by(caller, at)
+        return await self._to_the_end(self.again(lambda: self._attempt(work, change)))
 
     async def _attempt(self, work: Callable[[Transaction], T], change: Change) -> T:
         fence = Fence(self.cache)

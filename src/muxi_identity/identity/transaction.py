@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, or_, select, text, update
+from sqlalchemy import Connection, Select, and_, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from muxi_identity.identifiers import IdentifierRules
@@ -21,10 +21,6 @@ from muxi_identity.storage.rows import BucketRow, Change
 from muxi_identity.storage.tables import formations, identifiers, users
 
 _KEYS_AT_ONCE = 8
-# Until the transaction ends, and not at all on servers that have no such setting.
-_PLAN_FOR_WHAT_IS_ASKED = text(
-    "SELECT set_config(name, 'force_custom_plan', true) FROM pg_settings WHERE name = 'plan_cache_mode'"
-)
 _root = users.alias("root")
 _member = users.alias("member")
 
@@ -230,11 +226,6 @@ class Transaction:
                 .where(self.users_where(users.c.pk == establish, users.c.established_at.is_(None)))
                 .values(established_at=self.now)
             )
-
-    def plan_for_what_is_asked(self) -> None:
-        """Have PostgreSQL plan what follows for what it is given: how much a range holds, its ends alone tell."""
-        if self.database.dialect == "postgresql":
-            self.connection.execute(_PLAN_FOR_WHAT_IS_ASKED)
 
     def tell_other_processes(self) -> int | None:
         """Tell other processes what this transaction makes wrong in their caches, if it commits.

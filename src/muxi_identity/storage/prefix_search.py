@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, and_
+from sqlalchemy import Column, ColumnElement, and_, text
+
+PLAN_FOR_THIS = text(
+    "SELECT set_config(name, 'force_custom_plan', true) FROM pg_settings WHERE name = 'plan_cache_mode'"
+)
+"""On PostgreSQL, has what follows in the transaction planned for what it is given: how much a range holds, its ends
+alone tell. Does nothing on servers that have no such setting."""
 
 
 def begins_with(dialect: str, column: Column[str], prefix: str) -> ColumnElement[bool]:
