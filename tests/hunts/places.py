@@ -10,8 +10,6 @@ from typing import Any
 from muxi_identity.config import FormationConfig, Secret
 from tests.postgres import PostgresCluster
 
-"""Whether to run for minutes, as a person does now and then, rather than for seconds, as every test run does."""
-
 
 def place(kind: str, folder: Path, cluster: PostgresCluster | None) -> FormationConfig:
     """Return a formation in a database of its own: the faults of a hunt are not for anybody else."""

@@ -14,7 +14,7 @@ from muxi_identity.identity.transaction import Transaction
 from muxi_identity.models import UserPage
 from muxi_identity.paging import check_limit, read_cursor, write_cursor
 from muxi_identity.refusals import MAX_CHARACTERS, parse_type
-from muxi_identity.storage.prefix_search import PLAN_FOR_THIS, begins_with
+from muxi_identity.storage.prefix_search import begins_with, plan_for_prefix
 from muxi_identity.storage.tables import identifiers, users
 
 
@@ -62,8 +62,8 @@ def list_users(tx: Transaction, search: UserSearch, limit: int, cursor: str | No
     )
     if cursor is not None:
         page = page.where(tuple_(users.c.created_at, users.c.pk) > tuple_(*read_cursor(key, "list_users", cursor)))
-    if search.prefix is not None and tx.database.dialect == "postgresql":
-        tx.connection.execute(PLAN_FOR_THIS)
+    if search.prefix is not None:
+        plan_for_prefix(tx.connection)
     rows = tx.connection.execute(page).all()
     records = user_records(tx, [row.pk for row in rows[:limit]])
     last = rows[limit - 1] if len(rows) > limit else None

@@ -141,10 +141,14 @@ class Connector:
         except asyncpg.TargetServerAttributeNotMatched:
             raise ServerIsReadOnly from None
         self._opened.add(connection)
-        if self._prepares is None:
-            self._prepares = await self._leads_to_server(connection)
-        if self._prepares:
-            await self._plan_for_anybody(connection)
+        try:
+            if self._prepares is None:
+                self._prepares = await self._leads_to_server(connection)
+            if self._prepares:
+                await self._plan_for_anybody(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     def cut_off(self) -> None:
@@ -154,11 +158,7 @@ class Connector:
 
     async def _leads_to_server(self, connection: ServerConnection) -> bool:
         """Tell whether nothing lends servers in between: a pooler makes up the key by which a client may cancel."""
-        try:
-            pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=self._seconds)
-        except BaseException:
-            connection.terminate()
-            raise
+        pid = await connection.fetchval("SELECT pg_backend_pid()", timeout=self._seconds)
         direct = bool(connection.get_server_pid() == pid)
         if not direct:
             logger.info("a pooler stands before PostgreSQL: statements are sent without being prepared by name")
@@ -170,13 +170,8 @@ class Connector:
         Every index begins with the formation. Planned for one that is newer than the statistics, which then know no
         row of it, a statement would read all of it by whatever index comes first.
         """
-        try:
+        with contextlib.suppress(asyncpg.UndefinedObjectError):  # not every server that speaks the protocol has it
             await connection.execute("SET plan_cache_mode = force_generic_plan", timeout=self._seconds)
-        except asyncpg.UndefinedObjectError:
-            pass  # not every server that speaks the protocol has it
-        except BaseException:
-            connection.terminate()
-            raise
 
     def leave_server(self) -> None:
         """Have every connection of now closed when it is next used: the server takes no writes any more."""

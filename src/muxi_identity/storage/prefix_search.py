@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, and_, text
+from sqlalchemy import Column, ColumnElement, Connection, and_, text
 
-PLAN_FOR_THIS = text(
+# Until the transaction ends, and not at all on servers that have no such setting.
+_PLAN_FOR_THIS = text(
     "SELECT set_config(name, 'force_custom_plan', true) FROM pg_settings WHERE name = 'plan_cache_mode'"
 )
-"""On PostgreSQL, has what follows in the transaction planned for what it is given: how much a range holds, its ends
-alone tell. Does nothing on servers that have no such setting."""
+
+
+def plan_for_prefix(connection: Connection) -> None:
+    """Have PostgreSQL plan the rest of the transaction for what it is given: a range's ends tell how much it holds."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_PLAN_FOR_THIS)
 
 
 def begins_with(dialect: str, column: Column[str], prefix: str) -> ColumnElement[bool]:

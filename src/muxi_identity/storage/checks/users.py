@@ -20,6 +20,11 @@ _REROOT = (
     "is who. Then derive the roots anew."
 )
 
+_CREATED = """
+    SELECT u.formation_id, u.pk, u.public_id, (
+        SELECT count(*) FROM muxi_history h
+         WHERE h.formation_id = u.formation_id AND h.user_id = u.public_id AND h.event = 'user:create') AS created
+      FROM muxi_users u"""
 # Deleted in its own name, or, which is looked for in all of those, with whom it was merged into.
 _DELETED = """
     SELECT count(*) FROM muxi_history d
@@ -100,12 +105,7 @@ USER_RULES = (
     Rule(
         "user-created",
         f"""
-        SELECT q.formation_id, q.pk FROM (
-            SELECT u.formation_id, u.pk, u.public_id, (
-                SELECT count(*) FROM muxi_history h
-                 WHERE h.formation_id = u.formation_id AND h.user_id = u.public_id AND h.event = 'user:create')
-                   AS created
-              FROM muxi_users u) q
+        SELECT q.formation_id, q.pk FROM ({_CREATED}) q
          WHERE q.created = 0
             OR (q.created > 1 AND q.created > 1 + ({_DELETED}) AND q.created > 1 + ({_DELETED}) + ({_DELETED_WITH}))""",
         "A user was not created, or more often than deleted, by what the history says.",
@@ -141,12 +141,7 @@ USER_RULES = (
     Rule(
         "user-erased",
         f"""
-        SELECT q.formation_id, q.pk FROM (
-            SELECT u.formation_id, u.pk, u.public_id, (
-                SELECT count(*) FROM muxi_history h
-                 WHERE h.formation_id = u.formation_id AND h.user_id = u.public_id AND h.event = 'user:create')
-                   AS created
-              FROM muxi_users u) q
+        SELECT q.formation_id, q.pk FROM ({_CREATED}) q
          WHERE q.created > 0 AND q.created <= ({_DELETED})""",
         "By what the history says, a user was deleted, and is there: a person who was erased came back with a restore.",
         "Erase it again, with what belongs to it: `muxi users erase`.",

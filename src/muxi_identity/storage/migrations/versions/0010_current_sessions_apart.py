@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -27,6 +25,5 @@ def downgrade() -> None:
 
 
 def _make_anew(*columns: str | sa.TextClause) -> None:
-    listed: Sequence[str | sa.TextClause] = columns
     op.drop_index(_INDEX, table_name=_TABLE)
-    op.create_index(_INDEX, _TABLE, listed)
+    op.create_index(_INDEX, _TABLE, [*columns])
