@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from muxi_identity.cli import app, served
 from muxi_identity.config import FormationConfig
 from tests.invariants import check_invariants
-from tests.server.places import ADMIN, CLIENT, ServerProcess, data, running, user, write_formation
+from tests.server.places import ADMIN, CLIENT, ServerProcess, data, problem, running, user, write_formation
 
 
 def events_of(response: httpx.Response) -> list[tuple[str, dict[str, object]]]:
@@ -83,6 +83,17 @@ def test_several_formations_share_a_file_and_nothing_else(tmp_path: Path) -> Non
         assert server.stop() == 0
     with sqlite3.connect(tmp_path / "served.db") as connection:
         assert connection.execute("SELECT count(*) FROM muxi_formations").fetchone() == (2,)
+
+
+def test_a_worker_has_as_many_connections_as_it_is_told(tmp_path: Path) -> None:
+    with running(write_formation(tmp_path), options=("--connections", "1")) as server:
+        with httpx.Client(base_url=server.url, headers=CLIENT) as held:
+            assert held.post("/v1/users/resolve", json={"identifier": "a@b.co", "create_user": True}).status_code == 200
+            problem(
+                httpx.get(f"{server.url}/v1/users/me/preferences", headers=user("a@b.co")), 503, "SERVER_UNAVAILABLE"
+            )
+            assert httpx.get(f"{server.url}/health").status_code == 200
+        assert server.stop() == 0
 
 
 def test_what_cannot_start_says_why_in_a_line(tmp_path: Path, start: Start) -> None:
